@@ -1,0 +1,145 @@
+// Package exact samples from the distributions of differential privacy without rounding: every answer has exactly the stated probability, given a source
+// of fair bits.
+//
+// Each sampler compares a lazily drawn uniform number with certified integer bounds of the probability. When the bounds cannot decide, which happens
+// about once in 2⁵⁰ draws, more bits are drawn and the bounds are computed more precisely until they do. No floating-point number takes part.
+// The error bounds are derived in docs/proofs/exact-sampling.md. The time of a draw depends on its inputs.
+package exact
+
+import (
+	"crypto/rand"
+	"io"
+	"math/big"
+	"math/bits"
+)
+
+// A Sampler is the randomness of a mechanism. Mechanisms take it as an interface so that an audit can run them under a sampler that enumerates every branch.
+// Not safe for concurrent use.
+type Sampler interface {
+	// Coin is true with probability ½.
+	Coin() bool
+	// Uniform returns each integer in [0, n) with equal probability. n must not be 0.
+	Uniform(n Uint128) Uint128
+	// Binomial returns the number of heads in n tosses of a fair coin.
+	Binomial(n uint64) uint64
+	// Accept is true with probability exp(−rate·k).
+	Accept(rate *Rate, k Uint128) bool
+	// Chooser returns a chooser among items, of which there is at least one. It owns items until the next call of Chooser, which ends its own life.
+	Chooser(rate *Rate, items []Item) Chooser
+}
+
+// A Generator is the production [Sampler]. Not safe for concurrent use; making one is cheap.
+type Generator struct {
+	src     source
+	chooser chooser
+	// How the fast paths work; tests lower them so that the slow paths run all the time. The law does not depend on them.
+	width uint // random bits of a fast draw, at most 64
+	loss  uint // fast bounds are taken to be no better than 2^−loss, at most 58
+	start uint // first precision of a slow path in bits
+}
+
+// New returns a generator that draws from the operating system's secure source (crypto/rand).
+func New() *Generator { return NewFrom(rand.Reader) }
+
+// NewFrom returns a generator that draws its bits from r. It is meant for reproducible tests: a release whose bits anyone can predict is not private.
+// A read error panics.
+func NewFrom(r io.Reader) *Generator {
+	g := &Generator{width: 64, loss: 58, start: 256}
+	g.src.r, g.src.next = r, sourceBytes
+	return g
+}
+
+// extend appends 64 random bits to u.
+func (g *Generator) extend(u *big.Int) *big.Int {
+	u.Lsh(u, 64)
+	return u.Or(u, new(big.Int).SetUint64(g.src.uint64()))
+}
+
+// Coin implements [Sampler].
+func (g *Generator) Coin() bool { return g.src.bits(1) == 1 }
+
+// Uniform implements [Sampler]. It draws integers of n's bit length until one is below n: fewer than two on average.
+func (g *Generator) Uniform(n Uint128) Uint128 {
+	if n.IsZero() {
+		panic("exact: uniform below 0")
+	}
+	top := n.Sub(From64(1))
+	length := uint(top.BitLen())
+	for {
+		var x Uint128
+		if length > 64 {
+			x.Hi = g.src.bits(length - 64)
+			x.Lo = g.src.uint64()
+		} else if length > 0 {
+			x.Lo = g.src.bits(length)
+		}
+		if x.Less(n) {
+			return x
+		}
+	}
+}
+
+// Accept implements [Sampler]. k = 0 draws nothing.
+func (g *Generator) Accept(rate *Rate, k Uint128) bool {
+	if k.IsZero() {
+		return true
+	}
+	whole, t := rate.power(k)
+	t >>= whole
+	// 2⁶⁴·exp(−rate·k) lies in [t, t+err]: expLoss, and 1 for the bits shifted out.
+	err := uint64(expLoss + 1)
+	if g.loss < 58 {
+		err += 1 << (64 - g.loss)
+	}
+	u := g.src.bits(g.width) << (64 - g.width)
+	if u < t {
+		if t-u >= 1<<(64-g.width) {
+			return true
+		}
+	} else if u-t >= err {
+		return false
+	}
+	return g.resolveAccept(rate, k, u>>(64-g.width))
+}
+
+// resolveAccept decides an acceptance whose first bits are given.
+func (g *Generator) resolveAccept(rate *Rate, k Uint128, first uint64) bool {
+	u, width := new(big.Int).SetUint64(first), g.width
+	for prec := g.start; ; prec *= 2 {
+		for width < prec {
+			u, width = g.extend(u), width+64
+		}
+		lo, hi := rate.expNeg(k, width)
+		if u.Cmp(lo) < 0 {
+			return true // u+1 ≤ lo
+		}
+		if u.Cmp(hi) >= 0 {
+			return false
+		}
+	}
+}
+
+// Chooser implements [Sampler]. A draw takes O(√n)-like time, n/128 + 128 steps for n items; Replace and Append take O(1).
+func (g *Generator) Chooser(rate *Rate, items []Item) Chooser {
+	g.chooser.reset(g, rate, items)
+	return &g.chooser
+}
+
+// Binomial implements [Sampler]. It takes O(log n) time up to 2²⁴ and O(n/2²⁴) beyond; the first draws of a size build a table for the whole process.
+func (g *Generator) Binomial(n uint64) uint64 {
+	k := uint64(0)
+	for low := uint(n % (1 << minTable)); low > 0; {
+		take := min(low, 64)
+		k += uint64(bits.OnesCount64(g.src.bits(take)))
+		low -= take
+	}
+	for j := uint(minTable); j < maxTable; j++ {
+		if n>>j&1 == 1 {
+			k += g.binomialPower(j)
+		}
+	}
+	for range n >> maxTable {
+		k += g.binomialPower(maxTable)
+	}
+	return k
+}

@@ -1,0 +1,278 @@
+// Package recursive draws the cuts of the recursive quantile estimator from any sampler, so that a release and the audit run the same code.
+//
+// The mechanism, its theorem and the proof are in docs/proofs/recursive.md.
+package recursive
+
+import (
+	"math/big"
+	"math/bits"
+	"sort"
+
+	"github.com/quietile/quietile/dp/exact"
+)
+
+// Unit is the denominator of quantiles and of ε: both are integers in billionths.
+const Unit = 1_000_000_000
+
+// A Count is the number of records in one bucket.
+type Count struct {
+	Bucket  int
+	Records uint64
+}
+
+// A Problem is one release. All but Counts is public.
+type Problem struct {
+	Levels        uint     // a bucket has 2^Levels cells; at most 40
+	Weights       []uint64 // prior weight of each bucket; positive, summing to at most prior.MaxTotal
+	Counts        []Count  // buckets ascending; buckets left out are empty; records sum to less than 2⁶⁴
+	Quantiles     []int64  // in billionths, strictly ascending, within (0, Unit)
+	Epsilon       int64    // of the whole release, in billionths, positive
+	Contributions uint64   // records that one privacy unit contributes at most, positive
+}
+
+// Depth returns the number of nodes on the longest path of the quantile tree of m ≥ 1 quantiles.
+func Depth(m int) int { return bits.Len(uint(m)) }
+
+// Solve returns a cut for each quantile, ascending: cut b·2^Levels + k is the left edge of cell k of bucket b, and cut len(Weights)·2^Levels is the top.
+func Solve(p *Problem, s exact.Sampler) []uint64 {
+	v := &solver{
+		Problem: p,
+		sampler: s,
+		top:     uint64(len(p.Weights)) << p.Levels,
+		prefix:  make([]uint64, len(p.Weights)+1),
+		roots:   make([]int32, len(p.Counts)),
+		halves:  make([]halves, 1), // index 0 means "not split"
+		cuts:    make([]uint64, len(p.Quantiles)),
+	}
+	for i, w := range p.Weights {
+		v.prefix[i+1] = v.prefix[i] + w
+	}
+	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit)
+	return v.cuts
+}
+
+// halves is a split block: the records of its left half, and the splits of both halves (0: not split yet).
+type halves struct {
+	left  uint64
+	split [2]int32
+}
+
+type solver struct {
+	*Problem
+	sampler exact.Sampler
+	top     uint64   // N, the number of cells
+	prefix  []uint64 // prior weight before each bucket
+	roots   []int32  // the split of each bucket of Counts
+	halves  []halves // the memo of splits, one for the whole release
+	cuts    []uint64
+
+	blocks []block // scratch of sample
+	items  []exact.Item
+}
+
+// A block is a run of cells. With records it is dyadic inside its bucket; without, it may span buckets, and then every cut in it has the same score.
+type block struct {
+	start, end uint64 // cells [start, end)
+	before     uint64 // records of the range before it
+	records    uint64
+	split      splitRef
+}
+
+// A splitRef says where the index of a block's split is kept: in roots, or in the half of another split.
+type splitRef struct {
+	parent int32 // 0: roots[slot]; otherwise halves[parent].split[slot]
+	slot   int32
+}
+
+// solve answers Quantiles[from:to] within the cuts a to b, whose nominal quantiles are lo and hi.
+func (v *solver) solve(a, b uint64, from, to int, lo, hi int64) {
+	if from == to {
+		return
+	}
+	if a == b { // a test of the range, which is public here; never of the counts
+		for j := from; j < to; j++ {
+			v.cuts[j] = a
+		}
+		return
+	}
+	j := from + (to-from)/2
+	q := v.Quantiles[j]
+	z := v.sample(a, b, uint64(q-lo), uint64(hi-lo))
+	v.cuts[j] = z
+	v.solve(a, z, from, j, lo, q)
+	v.solve(z, b, j+1, to, q, hi)
+}
+
+// sample draws a cut of [a, b] with probability ∝ W(cut)·exp(−η·s(cut)), s the score of the relative quantile num/den on the records in [a, b).
+func (v *solver) sample(a, b, num, den uint64) uint64 {
+	if g := gcd(num, den); g > 1 {
+		num, den = num/g, den/g
+	}
+	// Scores are den·s, integers below 2⁶⁴·10⁹. Per record s changes by at most max(num, den−num)/den (score.md), so
+	// η/den = ε_v / (2·c·max(num, den−num)) with ε_v = Epsilon/(Unit·depth).
+	rate := v.rate(max(num, den-num))
+	v.tile(a, b)
+	total := v.blocks[len(v.blocks)-1].before
+	score := func(x *block) exact.Uint128 {
+		target := exact.Product(num, total)
+		start := exact.Product(den, x.before)
+		if target.Less(start) {
+			return start.Sub(target)
+		}
+		if x.records == 0 || x.end-x.start == 1 { // all of its cuts have its left edge's rank
+			return target.Sub(start)
+		}
+		end := exact.Product(den, x.before+x.records)
+		if end.Less(target) {
+			return target.Sub(end)
+		}
+		return exact.Uint128{}
+	}
+	v.items = v.items[:0]
+	for i := range v.blocks {
+		x := &v.blocks[i]
+		v.items = append(v.items, exact.Item{Mass: v.mass(x), Score: score(x)})
+	}
+	chooser := v.sampler.Chooser(rate, v.items)
+restart:
+	i := chooser.Choose()
+	for {
+		x := v.blocks[i]
+		if x.records == 0 {
+			return v.within(&x)
+		}
+		if x.end-x.start == 1 {
+			return x.start
+		}
+		left, right := v.divide(&x)
+		parent, last := score(&x), len(v.blocks)
+		scores := [2]exact.Uint128{score(&left), score(&right)}
+		v.blocks[i] = left
+		v.blocks = append(v.blocks, right)
+		chooser.Replace(i, exact.Item{Mass: v.mass(&left), Score: scores[0]})
+		chooser.Append(exact.Item{Mass: v.mass(&right), Score: scores[1]})
+		// Each half has half the mass: U(half)/U(x) = ½·exp(−η·(s(half) − s(x))).
+		child := 0
+		if v.sampler.Coin() {
+			child, i = 1, last
+		}
+		if !v.sampler.Accept(rate, scores[child].Sub(parent)) {
+			goto restart
+		}
+	}
+}
+
+// rate returns ε_v / (2·c·spread) for a node's share ε_v of ε.
+func (v *solver) rate(spread uint64) *exact.Rate {
+	den := new(big.Int).SetUint64(Unit)
+	den.Mul(den, big.NewInt(int64(2*Depth(len(v.Quantiles)))))
+	den.Mul(den, new(big.Int).SetUint64(v.Contributions))
+	den.Mul(den, new(big.Int).SetUint64(spread))
+	rate, err := exact.NewRate(new(big.Rat).SetFrac(big.NewInt(v.Epsilon), den))
+	if err != nil {
+		panic("recursive: " + err.Error()) // the bounds of a Problem's fields keep it within [10⁻⁴⁰, 10¹⁰]
+	}
+	return rate
+}
+
+// weightBefore returns W of the cells before z, for z ≤ top+1: each cell weighs as its bucket's weight says, and the cut at the top as the last cell.
+func (v *solver) weightBefore(z uint64) exact.Uint128 {
+	if z > v.top {
+		return v.weightBefore(v.top).Add(exact.From64(v.Weights[len(v.Weights)-1]))
+	}
+	b := z >> v.Levels
+	w := exact.From64(v.prefix[b]).Shl(v.Levels)
+	if k := z & (1<<v.Levels - 1); k > 0 {
+		w = w.Add(exact.Product(v.Weights[b], k))
+	}
+	return w
+}
+
+func (v *solver) mass(x *block) exact.Uint128 {
+	return v.weightBefore(x.end).Sub(v.weightBefore(x.start))
+}
+
+// within draws a cut of a block without records, in proportion to the prior.
+func (v *solver) within(x *block) uint64 {
+	if x.end-x.start == 1 {
+		return x.start
+	}
+	at := v.weightBefore(x.start).Add(v.sampler.Uniform(v.mass(x)))
+	whole := at.Shr(v.Levels).Lo
+	// The bucket that holds the point: the last one with no more weight before it.
+	b := sort.Search(len(v.Weights), func(i int) bool { return v.prefix[i+1] > whole })
+	if b == len(v.Weights) {
+		return v.top
+	}
+	k, _ := at.Sub(exact.From64(v.prefix[b]).Shl(v.Levels)).QuoRem64(v.Weights[b])
+	return uint64(b)<<v.Levels + k.Lo
+}
+
+// tile sets blocks to the tiling of the cuts a to b: the maximal dyadic blocks with records in [a, b), and between them what has none. The last block has no
+// records and holds the cut b, so its field before is the number of records in [a, b).
+func (v *solver) tile(a, b uint64) {
+	v.blocks = v.blocks[:0]
+	at, before := a, uint64(0)
+	put := func(start, end, records uint64, split splitRef) {
+		if at < start {
+			v.blocks = append(v.blocks, block{start: at, end: start, before: before})
+		}
+		v.blocks = append(v.blocks, block{start: start, end: end, before: before, records: records, split: split})
+		at, before = end, before+records
+	}
+	// walk puts the parts in [a, b) of the block [start, end).
+	var walk func(x block)
+	walk = func(x block) {
+		if x.records == 0 || x.end <= a || b <= x.start {
+			return
+		}
+		if a <= x.start && x.end <= b {
+			put(x.start, x.end, x.records, x.split)
+			return
+		}
+		// a or b lies strictly inside, so it was drawn by splitting this block: divide reads the memo.
+		left, right := v.divide(&x)
+		walk(left)
+		walk(right)
+	}
+	first := sort.Search(len(v.Counts), func(i int) bool { return uint64(v.Counts[i].Bucket) >= a>>v.Levels })
+	for i := first; i < len(v.Counts); i++ {
+		c := v.Counts[i]
+		start := uint64(c.Bucket) << v.Levels
+		if start >= b {
+			break
+		}
+		walk(block{start: start, end: start + 1<<v.Levels, records: c.Records, split: splitRef{slot: int32(i)}})
+	}
+	v.blocks = append(v.blocks, block{start: at, end: b + 1, before: before})
+}
+
+// divide returns the halves of a block with records and more than one cell. The first time, each record goes to either half by a fair coin; from then on, and for
+// every node of the release, the memo answers. The right half holds what the left does not: drawn apart from it, records would be lost and invented.
+func (v *solver) divide(x *block) (left, right block) {
+	id := *v.memo(x.split)
+	if id == 0 {
+		id = int32(len(v.halves))
+		*v.memo(x.split) = id
+		v.halves = append(v.halves, halves{left: v.sampler.Binomial(x.records)})
+	}
+	n, mid := v.halves[id].left, x.start+(x.end-x.start)/2
+	left = block{start: x.start, end: mid, before: x.before, records: n, split: splitRef{id, 0}}
+	right = block{start: mid, end: x.end, before: x.before + n, records: x.records - n, split: splitRef{id, 1}}
+	return left, right
+}
+
+// memo returns where the index of a split is kept; the pointer lives until halves grows.
+func (v *solver) memo(at splitRef) *int32 {
+	if at.parent == 0 {
+		return &v.roots[at.slot]
+	}
+	return &v.halves[at.parent].split[at.slot]
+}
+
+func gcd(x, y uint64) uint64 {
+	for y != 0 {
+		x, y = y, x%y
+	}
+	return x
+}
