@@ -1,0 +1,195 @@
+// Package audit measures the privacy loss of mechanisms by exact enumeration: it computes the law of the answer on every small data set, and compares every pair of
+// neighbours. What runs is the code of a release, under a sampler that follows every outcome of every draw instead of drawing.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/big"
+
+	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/recursive"
+)
+
+// A Case is a mechanism and the small data sets to audit it on: all those with at most Records records in Buckets buckets, and their neighbours.
+type Case struct {
+	Mechanism     string  // such as "recursive"
+	Setting       string  // what else tells the case apart, such as "q=1/4,1/2,3/4"
+	Epsilon       float64 // claimed
+	Contributions int     // a neighbour has 1 to Contributions records more
+	Buckets       int
+	Records       int
+	// Answer runs the mechanism on the number of records in each bucket.
+	Answer func(records []uint64, s exact.Sampler) []uint64
+}
+
+// A Row is the outcome of a [Case].
+type Row struct {
+	Mechanism string  `json:"mechanism"`
+	Setting   string  `json:"setting"`
+	Pairs     int     `json:"pairs"`   // of neighbours compared
+	Epsilon   float64 `json:"epsilon"` // claimed
+	Worst     float64 `json:"worst"`   // the largest loss measured; +Inf if one of two neighbours can give an answer that the other cannot
+	OK        bool    `json:"ok"`      // whether no ratio of probabilities exceeds e^ε, to 150 bits
+	Data      string  `json:"data"`    // the pair with the largest loss
+}
+
+// Run audits the mechanisms of package dp. Each case takes at most some seconds; ctx stops between data sets.
+func Run(ctx context.Context) ([]Row, error) {
+	var rows []Row
+	for _, c := range Cases() {
+		row, err := c.Run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// Cases returns what [Run] audits.
+func Cases() []Case {
+	const u = recursive.Unit
+	return []Case{
+		recursiveCase("one cell a bucket", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 8),
+		recursiveCase("one cell a bucket, prior 1:3:2", 0, []int64{u / 10}, 1, 1, []uint64{1, 3, 2}, 8),
+		recursiveCase("one cell a bucket", 0, []int64{u / 10, 9 * u / 10}, 1, 1, []uint64{1, 1, 1}, 6),
+		recursiveCase("one cell a bucket", 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1, 1, 1}, 5),
+		recursiveCase("one cell a bucket, prior 5:1:1:9", 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{5, 1, 1, 9}, 4),
+		recursiveCase("one cell a bucket", 0, []int64{u / 10, u / 4, u / 2, 9 * u / 10}, 2, 1, []uint64{1, 1, 1, 1}, 4),
+		recursiveCase("one cell a bucket", 0, []int64{u / 10, u / 4, u / 2, 9 * u / 10}, 1, 2, []uint64{1, 1, 1}, 4),
+		recursiveCase("two cells a bucket", 1, []int64{u / 2}, 1, 1, []uint64{1, 1}, 10),
+		recursiveCase("two cells a bucket", 1, []int64{u / 2}, 3, 1, []uint64{1, 1, 1}, 5),
+		recursiveCase("two cells a bucket, prior 1:2:1", 1, []int64{u / 4}, 1, 1, []uint64{1, 2, 1}, 5),
+		recursiveCase("two cells a bucket", 1, []int64{9 * u / 10}, 2, 2, []uint64{1, 1, 1}, 5),
+		recursiveCase("two cells a bucket", 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 6),
+		recursiveCase("two cells a bucket", 1, []int64{u / 10, u / 2}, 1, 2, []uint64{1, 2}, 3),
+		recursiveCase("two cells a bucket", 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
+		recursiveCase("two cells a bucket", 1, []int64{u / 10, u / 4, u / 2, 9 * u / 10}, 3, 1, []uint64{1, 1}, 2),
+		recursiveCase("two cells in one bucket", 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, []uint64{1}, 4),
+		recursiveCase("four cells in one bucket", 2, []int64{u / 2}, 1, 1, []uint64{1}, 6),
+		recursiveCase("four cells in one bucket", 2, []int64{u / 4, u / 2}, 1, 1, []uint64{1}, 2),
+	}
+}
+
+// recursiveCase is the recursive estimator on buckets of the given weights and 2^levels cells each.
+func recursiveCase(name string, levels uint, quantiles []int64, epsilon int64, contributions int, weights []uint64, records int) Case {
+	setting := name + ", q"
+	for _, q := range quantiles {
+		setting += " " + big.NewRat(q, recursive.Unit).RatString()
+	}
+	return Case{
+		Mechanism:     "recursive",
+		Setting:       fmt.Sprintf("%s, c %d", setting, contributions),
+		Epsilon:       float64(epsilon),
+		Contributions: contributions,
+		Buckets:       len(weights),
+		Records:       records,
+		Answer: func(records []uint64, s exact.Sampler) []uint64 {
+			p := &recursive.Problem{
+				Levels:        levels,
+				Weights:       weights,
+				Quantiles:     quantiles,
+				Epsilon:       epsilon * recursive.Unit,
+				Contributions: uint64(contributions),
+			}
+			for b, n := range records {
+				if n > 0 {
+					p.Counts = append(p.Counts, recursive.Count{Bucket: b, Records: n})
+				}
+			}
+			return recursive.Solve(p, s)
+		},
+	}
+}
+
+// Run computes every law and compares every pair of neighbours.
+func (c Case) Run(ctx context.Context) (Row, error) {
+	row := Row{Mechanism: c.Mechanism, Setting: c.Setting, Epsilon: c.Epsilon, OK: true, Worst: -1}
+	laws := map[string]Law{}
+	law := func(records []uint64) (Law, error) {
+		name := key(records)
+		if l, ok := laws[name]; ok {
+			return l, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		l, err := Enumerate(func(s exact.Sampler) []uint64 { return c.Answer(records, s) })
+		if err != nil {
+			return nil, fmt.Errorf("audit of %s, %s, on %v: %w", c.Mechanism, c.Setting, records, err)
+		}
+		laws[name] = l
+		return l, nil
+	}
+	limit := float().Quo(float().SetInt64(1), expNeg(new(big.Rat).SetFloat64(c.Epsilon)))
+	limit.Add(limit, new(big.Float).SetMantExp(limit, -150))
+	for _, x := range multisets(c.Buckets, 0, c.Records) {
+		for _, extra := range multisets(c.Buckets, 1, c.Contributions) {
+			y := make([]uint64, c.Buckets)
+			for b := range y {
+				y[b] = x[b] + extra[b]
+			}
+			lx, err := law(x)
+			if err != nil {
+				return Row{}, err
+			}
+			ly, err := law(y)
+			if err != nil {
+				return Row{}, err
+			}
+			row.Pairs++
+			loss, within := compare(lx, ly, limit)
+			row.OK = row.OK && within
+			if loss > row.Worst {
+				row.Worst, row.Data = loss, fmt.Sprintf("%v against %v", x, y)
+			}
+		}
+	}
+	return row, nil
+}
+
+// compare returns the largest |ln(p/q)| over all answers, and whether each ratio is at most limit.
+func compare(x, y Law, limit *big.Float) (loss float64, within bool) {
+	if len(x) != len(y) {
+		return math.Inf(1), false
+	}
+	within = true
+	for answer, p := range x {
+		q, ok := y[answer]
+		if !ok {
+			return math.Inf(1), false
+		}
+		ratio := float().Quo(p, q)
+		if ratio.Cmp(float().SetInt64(1)) < 0 {
+			ratio.Quo(q, p)
+		}
+		within = within && ratio.Cmp(limit) <= 0
+		f, _ := ratio.Float64()
+		loss = max(loss, math.Log(f))
+	}
+	return loss, within
+}
+
+// multisets returns every way to have between least and most records in the buckets.
+func multisets(buckets, least, most int) [][]uint64 {
+	var all [][]uint64
+	current := make([]uint64, buckets)
+	var fill func(b, left int)
+	fill = func(b, left int) {
+		if b == buckets {
+			if most-left >= least {
+				all = append(all, append([]uint64(nil), current...))
+			}
+			return
+		}
+		for n := 0; n <= left; n++ {
+			current[b] = uint64(n)
+			fill(b+1, left-n)
+		}
+		current[b] = 0
+	}
+	fill(0, most)
+	return all
+}

@@ -1,0 +1,124 @@
+package recursive
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/quietile/quietile/dp/exact"
+)
+
+func ones(n int) []uint64 {
+	w := make([]uint64, n)
+	for i := range w {
+		w[i] = 1
+	}
+	return w
+}
+
+// rankError is how far a quantile q is from the records before the cut's bucket and those up to its end, ties free.
+func rankError(p *Problem, cut uint64, q int64) float64 {
+	before, inside, n := 0.0, 0.0, 0.0
+	for _, c := range p.Counts {
+		n += float64(c.Records)
+		switch b := int(cut >> p.Levels); {
+		case c.Bucket < b:
+			before += float64(c.Records)
+		case c.Bucket == b:
+			inside = float64(c.Records)
+		}
+	}
+	target := float64(q) / Unit * n
+	return max(0, target-before-inside, before-target)
+}
+
+func TestCutsAreSortedAndClose(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 5))
+	p := &Problem{Levels: 40, Weights: ones(8192), Epsilon: Unit, Contributions: 1}
+	for b := range 8192 {
+		if b%3 != 0 {
+			p.Counts = append(p.Counts, Count{b, random.Uint64N(20000)})
+		}
+	}
+	p.Counts = slices.DeleteFunc(p.Counts, func(c Count) bool { return c.Records == 0 })
+	for i := int64(1); i < 100; i++ {
+		p.Quantiles = append(p.Quantiles, i*Unit/100)
+	}
+	for range 5 {
+		cuts := Solve(p, exact.New())
+		if !slices.IsSorted(cuts) {
+			t.Fatalf("cuts %v fall", cuts)
+		}
+		for i, z := range cuts {
+			// An error of 2000 records at ε/7 per node has probability below e^−130.
+			if e := rankError(p, z, p.Quantiles[i]); e > 2000 {
+				t.Errorf("quantile %d is off by %g records", p.Quantiles[i], e)
+			}
+		}
+	}
+}
+
+func TestHeavyTiesShareTheirBucketFairly(t *testing.T) {
+	p := &Problem{Levels: 40, Weights: ones(5), Counts: []Count{{2, 600_000}}, Epsilon: Unit, Contributions: 1}
+	for i := int64(1); i < 10; i++ {
+		p.Quantiles = append(p.Quantiles, i*Unit/10)
+	}
+	for range 20 {
+		for i, z := range Solve(p, exact.New()) {
+			// Inside the atom the cut's position is its rank, up to noise of some hundred records in 600,000.
+			share := float64(z-2<<40) / (1 << 40)
+			if z>>40 != 2 || math.Abs(share-float64(i+1)/10) > 0.01 {
+				t.Errorf("quantile 0.%d is cut %#x", i+1, z)
+			}
+		}
+	}
+}
+
+func TestNoRecordsSampleThePrior(t *testing.T) {
+	w := []uint64{1, 2, 5}
+	p := &Problem{Levels: 40, Weights: w, Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
+	counts := [3]int{}
+	const draws = 8000
+	g := exact.New()
+	for range draws {
+		counts[Solve(p, g)[0]>>40]++
+	}
+	for b, n := range counts {
+		want := draws * float64(w[b]) / 8
+		if math.Abs(float64(n)-want) > 8*math.Sqrt(want) {
+			t.Errorf("bucket %d: %d draws, expected %g", b, n, want)
+		}
+	}
+}
+
+func TestTheLargestCountsAndSharesDoNotOverflow(t *testing.T) {
+	p := &Problem{
+		Levels: 40, Weights: []uint64{1, 1 << 61, 1}, Counts: []Count{{0, 1 << 40}, {1, 3}, {2, 1 << 40}},
+		Quantiles: []int64{1, Unit/2 - 1, Unit / 2, Unit/2 + 1, Unit - 1}, Epsilon: 1000 * Unit, Contributions: 1,
+	}
+	cuts := Solve(p, exact.New())
+	if cuts[0]>>40 != 0 || cuts[4]>>40 != 2 {
+		t.Errorf("cuts %#x", cuts)
+	}
+	for i, z := range cuts {
+		if e := rankError(p, z, p.Quantiles[i]); e > 1000 {
+			t.Errorf("quantile %d is off by %g records", p.Quantiles[i], e)
+		}
+	}
+}
+
+func BenchmarkSolve99Quantiles8192Buckets(b *testing.B) {
+	p := &Problem{Levels: 40, Weights: ones(8192), Epsilon: Unit, Contributions: 1}
+	for i := range 8192 {
+		p.Counts = append(p.Counts, Count{i, 12_000 + uint64(i*7919%1000)})
+	}
+	for i := int64(1); i < 100; i++ {
+		p.Quantiles = append(p.Quantiles, i*Unit/100)
+	}
+	Solve(p, exact.New())
+	b.ReportAllocs()
+	for b.Loop() {
+		Solve(p, exact.New())
+	}
+}
