@@ -1,0 +1,310 @@
+package sketch
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"math/bits"
+)
+
+var (
+	// ErrEmpty says that a sketch without values was asked about its values.
+	ErrEmpty = errors.New("the sketch is empty")
+	// ErrGridMismatch says that two sketches have different grids. The text names both.
+	ErrGridMismatch = errors.New("the grids differ")
+	// ErrOverflow says that a count would exceed 2^63−1.
+	ErrOverflow = errors.New("the count exceeds 2^63-1")
+	// ErrNotThere says that something was to be subtracted that had never been added.
+	ErrNotThere = errors.New("more is subtracted than is there")
+)
+
+// maxCount is the largest total count of a sketch.
+const maxCount = math.MaxInt64
+
+const (
+	pageBits = 8
+	pageSize = 1 << pageBits
+	pageMask = pageSize - 1
+)
+
+type page [pageSize]uint64
+
+// Binned is an exact count of values for each bucket of a grid. It takes memory for the pages of 256
+// buckets that hold anything. NaN is counted apart and is in no bucket. It is not safe for concurrent
+// use.
+type Binned struct {
+	grid  *Grid
+	pages []*page // nil where nothing was ever counted
+	count uint64
+	nan   uint64
+}
+
+// NewBinned returns an empty sketch on a grid.
+func NewBinned(g *Grid) *Binned {
+	return &Binned{grid: g, pages: make([]*page, (g.len+pageMask)>>pageBits)}
+}
+
+// Grid returns the sketch's grid.
+func (b *Binned) Grid() *Grid { return b.grid }
+
+// Count returns how many values were added, without NaN.
+func (b *Binned) Count() uint64 { return b.count }
+
+// NaNCount returns how many of the values offered were NaN.
+func (b *Binned) NaNCount() uint64 { return b.nan }
+
+// Bucket returns the count of a bucket, 0 ≤ i < Grid().Len().
+func (b *Binned) Bucket(i int) uint64 {
+	if p := b.pages[i>>pageBits]; p != nil {
+		return p[i&pageMask]
+	}
+	return 0
+}
+
+// at returns where the count of a bucket is kept.
+func (b *Binned) at(i int) *uint64 {
+	p := b.pages[i>>pageBits]
+	if p == nil {
+		p = new(page)
+		b.pages[i>>pageBits] = p
+	}
+	return &p[i&pageMask]
+}
+
+// Add counts a value.
+func (b *Binned) Add(x float64) {
+	if x != x {
+		b.nan++
+		return
+	}
+	*b.at(b.grid.Index(x))++
+	b.count++
+}
+
+// AddN counts a value n times. It returns ErrOverflow, and counts nothing, if the total would exceed
+// 2^63−1.
+func (b *Binned) AddN(x float64, n uint64) error {
+	if x != x {
+		return grow(&b.nan, n)
+	}
+	return b.AddBucket(b.grid.Index(x), n)
+}
+
+// AddBucket adds n to the count of a bucket, 0 ≤ i < Grid().Len(). It returns ErrOverflow, and counts
+// nothing, if the total would exceed 2^63−1.
+func (b *Binned) AddBucket(i int, n uint64) error {
+	if err := grow(&b.count, n); err != nil {
+		return err
+	}
+	if n > 0 {
+		*b.at(i) += n
+	}
+	return nil
+}
+
+func grow(count *uint64, n uint64) error {
+	sum, carry := bits.Add64(*count, n, 0)
+	if carry != 0 || sum > maxCount {
+		return ErrOverflow
+	}
+	*count = sum
+	return nil
+}
+
+// AddBatch counts each of the values.
+func (b *Binned) AddBatch(xs []float64) {
+	switch b.grid.kind {
+	case exponential:
+		b.addExponential(xs)
+	case linear:
+		b.addLinear(xs)
+	default:
+		for _, x := range xs {
+			b.Add(x)
+		}
+	}
+}
+
+// addExponential is AddBatch with the common path, a normal value within the grid, in line.
+func (b *Binned) addExponential(xs []float64) {
+	g, r := b.grid, b.grid.roots
+	table, up, down, shift := r.table, r.up, r.down, r.shift
+	zero := r.positive() + 1 - g.base
+	last := uint(g.len - 1)
+	offset := 1 - r.first
+	var counted uint64
+	for _, x := range xs {
+		v := math.Float64bits(x)
+		e := int(v >> mantissaBits & 0x7ff)
+		m := v & mantissaMask
+		if e == 0 || e == 0x7ff {
+			b.Add(x)
+			continue
+		}
+		k := ((e-bias)<<up+int((m+table[m>>shift])>>mantissaBits)-1)>>down + offset
+		if int64(v) < 0 {
+			k = -k
+		}
+		i := zero + k
+		if uint(i) > last {
+			i = g.clamp(i)
+		}
+		p := b.pages[uint(i)>>pageBits]
+		if p == nil {
+			p = new(page)
+			b.pages[uint(i)>>pageBits] = p
+		}
+		p[i&pageMask]++
+		counted++
+	}
+	b.count += counted
+}
+
+// addLinear is AddBatch with the common path, a value within the grid, in line.
+func (b *Binned) addLinear(xs []float64) {
+	g := b.grid
+	low, high, perUnit, breaks := g.min, g.max, g.perUnit, g.breaks
+	var counted uint64
+	for _, x := range xs {
+		if !(x >= low && x < high) {
+			b.Add(x)
+			continue
+		}
+		i := min(int((x-low)*perUnit), len(breaks)-2)
+		for x < breaks[i] {
+			i--
+		}
+		for x >= breaks[i+1] {
+			i++
+		}
+		i++
+		p := b.pages[uint(i)>>pageBits]
+		if p == nil {
+			p = new(page)
+			b.pages[uint(i)>>pageBits] = p
+		}
+		p[i&pageMask]++
+		counted++
+	}
+	b.count += counted
+}
+
+// All returns the buckets that hold anything and their counts, ascending.
+func (b *Binned) All() iter.Seq2[int, uint64] {
+	return func(yield func(int, uint64) bool) {
+		for at, p := range b.pages {
+			if p == nil {
+				continue
+			}
+			for j, n := range p {
+				if n > 0 && !yield(at<<pageBits+j, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// check returns an error unless the sketches have equal grids.
+func (b *Binned) check(o *Binned) error {
+	if !b.grid.Equal(o.grid) {
+		return fmt.Errorf("%w: %v and %v", ErrGridMismatch, b.grid, o.grid)
+	}
+	return nil
+}
+
+// Merge adds the counts of o, which stays as it is. It returns ErrGridMismatch or ErrOverflow, and
+// then changes nothing.
+func (b *Binned) Merge(o *Binned) error {
+	if err := b.check(o); err != nil {
+		return err
+	}
+	count, nan := b.count, b.nan
+	if err := errors.Join(grow(&count, o.count), grow(&nan, o.nan)); err != nil {
+		return ErrOverflow
+	}
+	b.count, b.nan = count, nan
+	for at, from := range o.pages {
+		if from == nil {
+			continue
+		}
+		to := b.pages[at]
+		if to == nil {
+			to = new(page)
+			b.pages[at] = to
+		}
+		for j, n := range from {
+			to[j] += n
+		}
+	}
+	return nil
+}
+
+// Subtract takes the counts of o away, which undoes a merge. It returns ErrGridMismatch, or ErrNotThere
+// if a count would fall below zero, and then changes nothing.
+func (b *Binned) Subtract(o *Binned) error {
+	if err := b.check(o); err != nil {
+		return err
+	}
+	for i, n := range o.All() {
+		if have := b.Bucket(i); have < n {
+			lower, upper := b.grid.Bounds(i)
+			return fmt.Errorf("%w: %d of %d in bucket %d, from %v to %v", ErrNotThere, n, have, i, lower, upper)
+		}
+	}
+	if b.nan < o.nan {
+		return fmt.Errorf("%w: %d of %d NaN", ErrNotThere, o.nan, b.nan)
+	}
+	for i, n := range o.All() {
+		*b.at(i) -= n
+	}
+	b.count -= o.count
+	b.nan -= o.nan
+	return nil
+}
+
+// Clone returns a copy that shares nothing but the grid.
+func (b *Binned) Clone() *Binned {
+	c := NewBinned(b.grid)
+	c.count, c.nan = b.count, b.nan
+	for at, p := range b.pages {
+		if p != nil {
+			own := *p
+			c.pages[at] = &own
+		}
+	}
+	return c
+}
+
+// Reset empties the sketch, which keeps its memory.
+func (b *Binned) Reset() {
+	for _, p := range b.pages {
+		if p != nil {
+			*p = page{}
+		}
+	}
+	b.count, b.nan = 0, 0
+}
+
+// Equal says whether two sketches have equal grids and equal counts.
+func (b *Binned) Equal(o *Binned) bool {
+	if b.count != o.count || b.nan != o.nan || !b.grid.Equal(o.grid) {
+		return false
+	}
+	for i, n := range b.All() {
+		if o.Bucket(i) != n {
+			return false
+		}
+	}
+	return true // the totals are equal too
+}
+
+// String returns the grid and the total counts.
+func (b *Binned) String() string {
+	filled := 0
+	for range b.All() {
+		filled++
+	}
+	return fmt.Sprintf("%v: %d values in %d of %d buckets, %d NaN", b.grid, b.count, filled, b.grid.len, b.nan)
+}
