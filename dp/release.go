@@ -1,0 +1,233 @@
+// Package dp releases quantiles of a sketch with differential privacy.
+//
+// Two data sets are neighbours when one privacy unit is added or removed, and a unit contributes at most [Options].Contributions records; keeping to that limit is
+// the work of whoever built the sketch. The grid, the prior and every other option must not depend on the data. Then all answers of one [Release] together are
+// ε-differentially private, exactly: probabilities are never rounded (package exact), every step is proved in docs/proofs and the code that runs is checked by
+// enumeration (package audit).
+//
+// Sampling takes time that depends on the data; whoever answers others should answer at fixed times.
+package dp
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/recursive"
+	"github.com/quietile/quietile/dp/prior"
+	"github.com/quietile/quietile/sketch"
+)
+
+// ErrOptions is wrapped by every error about [Options]; the text names the field and the value.
+var ErrOptions = errors.New("release options")
+
+const (
+	// levels is d of PRIVACY P3: a bucket has 2^d cells, among which records that share the bucket are spread.
+	levels = 40
+	// maxQuantiles limits the work of one release.
+	maxQuantiles = 10_000
+	// maxContributions keeps the rate of the exponential mechanism within range.
+	maxContributions = 1 << 40
+)
+
+// Representative says which number of its bucket an answer is.
+type Representative int
+
+const (
+	// Lower answers a bucket's lower edge: right where the values are those edges, as integers are on a grid with an edge at each.
+	Lower Representative = iota
+	// Within answers the position inside the bucket at which its records were split.
+	Within
+)
+
+// Options are the question of a [Release]. They must not depend on the data.
+type Options struct {
+	// Quantiles lie in (0, 1). Each is read as its shortest decimal, with at most nine decimals. They may repeat and come in any order; at most 10,000.
+	Quantiles []float64
+	// Epsilon is the privacy loss of all answers together, at most 1000.
+	Epsilon Epsilon
+	// Contributions is how many records one privacy unit has in the sketch at most. 0 means 1.
+	Contributions int
+	// Prior weighs the grid's buckets. nil means [prior.Uniform].
+	Prior prior.Prior
+	// Representative picks the answer's place in its bucket. The zero value is [Lower].
+	Representative Representative
+}
+
+// A Quantile is one answer.
+type Quantile struct {
+	// Q is the quantile asked for.
+	Q float64
+	// Value is the answer, finite and never falling as Q rises. In a bucket that reaches to infinity it is the bucket's finite edge.
+	Value float64
+	// Lower and Upper are the edges of the bucket that holds the answer, infinite for a bucket that reaches to infinity.
+	Lower, Upper float64
+}
+
+// A Result is what a [Release] publishes. All of it may be shown to anyone.
+type Result struct {
+	// Quantiles are the answers in the order asked.
+	Quantiles []Quantile
+	// Estimator is "recursive".
+	Estimator string
+	// Epsilon is the privacy loss of all answers together.
+	Epsilon Epsilon
+	// NanoRho is the loss in zero-concentrated differential privacy, in billionths, rounded up.
+	NanoRho int64
+	// Contributions is the number of records a unit may contribute under this guarantee.
+	Contributions int
+	// Neighbours is "add-remove": one unit's records are added or removed.
+	Neighbours string
+	// Prior is the name of the prior.
+	Prior string
+}
+
+// Validate makes the checks of [Release] that need no data. Its errors wrap [ErrOptions].
+func (o Options) Validate() error {
+	_, err := o.nominal()
+	if err != nil {
+		return err
+	}
+	if o.Epsilon <= 0 || o.Epsilon > maxEpsilon {
+		return fmt.Errorf("%w: epsilon %v is not in (0, 1000]", ErrOptions, o.Epsilon)
+	}
+	if o.Contributions < 0 || o.Contributions > maxContributions {
+		return fmt.Errorf("%w: contributions %d is not in [1, %d]", ErrOptions, o.Contributions, maxContributions)
+	}
+	if o.Representative != Lower && o.Representative != Within {
+		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)
+	}
+	return nil
+}
+
+// nominal returns the quantiles in billionths, in the order asked.
+func (o Options) nominal() ([]int64, error) {
+	if len(o.Quantiles) == 0 || len(o.Quantiles) > maxQuantiles {
+		return nil, fmt.Errorf("%w: %d quantiles is not between 1 and %d", ErrOptions, len(o.Quantiles), maxQuantiles)
+	}
+	nominal := make([]int64, len(o.Quantiles))
+	for i, q := range o.Quantiles {
+		if !(q > 0 && q < 1) {
+			return nil, fmt.Errorf("%w: quantile %v is not in (0, 1)", ErrOptions, q)
+		}
+		_, decimals, _ := strings.Cut(strconv.FormatFloat(q, 'f', -1, 64), ".")
+		if len(decimals) > 9 {
+			return nil, fmt.Errorf("%w: quantile %v has more than nine decimals", ErrOptions, q)
+		}
+		n, err := strconv.ParseInt((decimals + "000000000")[:9], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%w: quantile %v: %w", ErrOptions, q, err)
+		}
+		nominal[i] = n
+	}
+	return nominal, nil
+}
+
+// distinct returns the different values of nominal, ascending.
+func distinct(nominal []int64) []int64 {
+	sorted := slices.Clone(nominal)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
+// Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. The quantiles are nodes of a binary tree; each of the h nodes
+// of its longest path spends ε/h, and (ε/h)²/8 of ρ. Options that [Options.Validate] refuses cost nothing, for they release nothing.
+func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
+	nominal, err := o.nominal()
+	if err != nil || o.Validate() != nil {
+		return 0, 0
+	}
+	// ρ = h·(ε/h)²/8 = ε²/(8h), so in billionths e²/(8h·10⁹) for ε = e/10⁹.
+	e := big.NewInt(int64(o.Epsilon))
+	den := big.NewInt(8 * epsilonUnit * int64(recursive.Depth(len(distinct(nominal)))))
+	rho, rem := e.Mul(e, e).QuoRem(e, den, new(big.Int))
+	if rem.Sign() > 0 {
+		rho.Add(rho, big.NewInt(1))
+	}
+	return o.Epsilon, rho.Int64() // at most 10²⁴/(8·10⁹)
+}
+
+// Release answers quantiles of the records in s, which may be empty, by the recursive estimator (docs/proofs/recursive.md) after Kaplan, Schnapp and Stemmer,
+// "Differentially private approximate quantiles" (ICML 2022), algorithm 1, with relative quantiles on the data inside each range, and ties split by lot.
+// An error depends on the options and the grid only; errors about options wrap [ErrOptions].
+// It takes O((k + 400)·m) steps for m quantiles on k non-empty buckets, whatever the number of records.
+func Release(s *sketch.Binned, o Options) (*Result, error) {
+	return release(s, o, exact.New())
+}
+
+func release(s *sketch.Binned, o Options, sampler exact.Sampler) (*Result, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	grid := s.Grid()
+	if o.Prior == nil {
+		o.Prior = prior.Uniform()
+	}
+	weights, err := o.Prior.Weights(grid)
+	if err == nil {
+		err = prior.Check(weights, grid.Len())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prior %s on grid %v: %w", o.Prior.Name(), grid, err)
+	}
+	nominal, err := o.nominal()
+	if err != nil {
+		return nil, err
+	}
+	o.Contributions = max(o.Contributions, 1)
+	p := &recursive.Problem{
+		Levels:        levels,
+		Weights:       weights,
+		Quantiles:     distinct(nominal),
+		Epsilon:       int64(o.Epsilon),
+		Contributions: uint64(o.Contributions),
+	}
+	for bucket, n := range s.All() {
+		p.Counts = append(p.Counts, recursive.Count{Bucket: bucket, Records: n})
+	}
+	cuts := recursive.Solve(p, sampler)
+	r := &Result{
+		Estimator:     "recursive",
+		Contributions: o.Contributions,
+		Neighbours:    "add-remove",
+		Prior:         o.Prior.Name(),
+	}
+	r.Epsilon, r.NanoRho = Cost(o)
+	for i, q := range o.Quantiles {
+		j, _ := slices.BinarySearch(p.Quantiles, nominal[i])
+		r.Quantiles = append(r.Quantiles, answer(grid, cuts[j], q, o.Representative))
+	}
+	return r, nil
+}
+
+// answer turns a cut into numbers: a function of the grid and the cut alone, since anything else that knew the data would have to be charged.
+func answer(g *sketch.Grid, cut uint64, q float64, rep Representative) Quantile {
+	b := int(cut >> levels)
+	if b == g.Len() { // the top: right of every record
+		lower, upper := g.Bounds(b - 1)
+		value := upper
+		if math.IsInf(upper, 1) {
+			value = lower
+		}
+		return Quantile{Q: q, Value: value, Lower: lower, Upper: upper}
+	}
+	lower, upper := g.Bounds(b)
+	value := lower
+	switch {
+	case math.IsInf(lower, -1):
+		value = upper
+	case rep == Within && !math.IsInf(upper, 1):
+		share := float64(cut&(1<<levels-1)) / (1 << levels)
+		if width := upper - lower; math.IsInf(width, 1) {
+			value = min(2*(lower/2+(upper/2-lower/2)*share), upper)
+		} else {
+			value = min(lower+width*share, upper)
+		}
+	}
+	return Quantile{Q: q, Value: value, Lower: lower, Upper: upper}
+}
