@@ -19,7 +19,7 @@ type Case struct {
 	Epsilon       float64 // claimed
 	Contributions int     // a neighbour has 1 to Contributions records more
 	Buckets       int
-	Records       int
+	Records       int // −1 for none but Pairs
 	// Pairs are further neighbours to compare: the second has 1 to Contributions records more.
 	Pairs [][2][]uint64
 	// Answer runs the mechanism on the number of records in each bucket.
@@ -50,9 +50,13 @@ func Run(ctx context.Context) ([]Row, error) {
 	return rows, nil
 }
 
-// Cases returns what [Run] audits.
+// Cases returns what [Run] audits: small data sets of every shape, and larger pairs on which wrong estimators lose most.
 func Cases() []Case {
 	const u = recursive.Unit
+	pair := func(c Case, x, y []uint64) Case {
+		c.Pairs = append(c.Pairs, [2][]uint64{x, y})
+		return c
+	}
 	return []Case{
 		recursiveCase("one cell a bucket", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 8),
 		recursiveCase("one cell a bucket, prior 1:3:2", 0, []int64{u / 10}, 1, 1, []uint64{1, 3, 2}, 8),
@@ -70,6 +74,14 @@ func Cases() []Case {
 		recursiveCase("two cells a bucket", 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
 		recursiveCase("two cells a bucket", 1, []int64{u / 10, u / 4, u / 2, 9 * u / 10}, 3, 1, []uint64{1, 1}, 2),
 		recursiveCase("two cells in one bucket", 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, []uint64{1}, 4),
+		pair(recursiveCase("one cell a bucket, targets just missed", 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1, 1, 1}, 0),
+			[]uint64{29, 30, 30, 31}, []uint64{30, 30, 30, 31}),
+		pair(recursiveCase("one cell a bucket, targets just missed", 0, []int64{49 * u / 100, u / 2, 51 * u / 100}, 1, 1, []uint64{1, 1, 1, 1}, 0),
+			[]uint64{1469, 30, 30, 1471}, []uint64{1470, 30, 30, 1471}),
+		pair(recursiveCase("one cell a bucket, targets just missed", 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 2, []uint64{1, 1, 1, 1}, 0),
+			[]uint64{58, 60, 60, 62}, []uint64{60, 60, 60, 62}),
+		pair(recursiveCase("two cells a bucket, target between atoms", 1, []int64{u / 2}, 1, 1, []uint64{1, 1}, 0),
+			[]uint64{12, 12}, []uint64{12, 13}),
 		recursiveCase("four cells in one bucket", 2, []int64{u / 2}, 1, 1, []uint64{1}, 6),
 		recursiveCase("four cells in one bucket", 2, []int64{u / 4, u / 2}, 1, 1, []uint64{1}, 2),
 	}
