@@ -27,8 +27,9 @@ const (
 // the subject it is published on, not fields.
 type Sample struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The measured value. NaN is not a sample and is dead-lettered.
-	Value float64 `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
+	// The measured value. NaN is not a sample and is dead-lettered. Always present, so that a
+	// serialized Sample starts with this field's tag and cannot be taken for text.
+	Value *float64 `protobuf:"fixed64,1,opt,name=value,proto3,oneof" json:"value,omitempty"`
 	// When it was measured, nanoseconds since the Unix epoch. Absent: when the stream stored it.
 	TimeUnixNano *int64 `protobuf:"fixed64,2,opt,name=time_unix_nano,json=timeUnixNano,proto3,oneof" json:"time_unix_nano,omitempty"`
 	// The privacy unit, for a metric whose unit is "user". Absent: the key token of the subject.
@@ -70,8 +71,8 @@ func (*Sample) Descriptor() ([]byte, []int) {
 }
 
 func (x *Sample) GetValue() float64 {
-	if x != nil {
-		return x.Value
+	if x != nil && x.Value != nil {
+		return *x.Value
 	}
 	return 0
 }
@@ -248,12 +249,13 @@ var File_quietile_v1_sample_proto protoreflect.FileDescriptor
 
 const file_quietile_v1_sample_proto_rawDesc = "" +
 	"\n" +
-	"\x18quietile/v1/sample.proto\x12\vquietile.v1\"\x98\x01\n" +
-	"\x06Sample\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\x01R\x05value\x12)\n" +
-	"\x0etime_unix_nano\x18\x02 \x01(\x10H\x00R\ftimeUnixNano\x88\x01\x01\x12\x12\n" +
+	"\x18quietile/v1/sample.proto\x12\vquietile.v1\"\xa7\x01\n" +
+	"\x06Sample\x12\x19\n" +
+	"\x05value\x18\x01 \x01(\x01H\x00R\x05value\x88\x01\x01\x12)\n" +
+	"\x0etime_unix_nano\x18\x02 \x01(\x10H\x01R\ftimeUnixNano\x88\x01\x01\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x1b\n" +
-	"\x06weight\x18\x04 \x01(\x04H\x01R\x06weight\x88\x01\x01B\x11\n" +
+	"\x06weight\x18\x04 \x01(\x04H\x02R\x06weight\x88\x01\x01B\b\n" +
+	"\x06_valueB\x11\n" +
 	"\x0f_time_unix_nanoB\t\n" +
 	"\a_weight\"B\n" +
 	"\vSampleBatch\x123\n" +

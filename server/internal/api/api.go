@@ -1,0 +1,273 @@
+// Package api answers the engine's NATS requests.
+//
+// Analysts may ask quietile.api.*, and learn only what is public or released. The rest,
+// quietile.admin.*, is for admins: the server's permissions keep others out, and replies go only to
+// inboxes that others cannot listen on.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/quietile/quietile/dp/budget"
+	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
+	"github.com/quietile/quietile/server/internal/control"
+	"github.com/quietile/quietile/server/internal/ingest"
+	"github.com/quietile/quietile/server/internal/release"
+	"github.com/quietile/quietile/server/internal/store"
+	"github.com/quietile/quietile/server/policy"
+	"github.com/quietile/quietile/server/subject"
+	"github.com/quietile/quietile/sketch"
+)
+
+// Codes of refused requests, in the header Nats-Service-Error-Code.
+const (
+	codeInvalid   = "400"
+	codeBudget    = "402"
+	codeNotFound  = "404"
+	codeNotSealed = "409"
+	codeInternal  = "500"
+)
+
+// Config is what the service needs.
+type Config struct {
+	Conn       *nats.Conn // the engine's own
+	Catalog    *control.Catalog
+	Release    *release.Service
+	Store      *store.Store
+	Worker     *ingest.Worker
+	Partitions int
+	// Slot is the raster of the times at which fresh answers are sent: exact sampling takes time
+	// that depends on the data.
+	Slot   time.Duration
+	Logger *slog.Logger
+}
+
+// Service is the running service.
+type Service struct {
+	Config
+	ctx   context.Context
+	micro micro.Service
+}
+
+// Start answers requests until Stop. Requests under way are bounded by ctx.
+func Start(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{Config: c, ctx: ctx}
+	var err error
+	s.micro, err = micro.AddService(c.Conn, micro.Config{
+		Name:        "quietile",
+		Version:     "0.1.0",
+		Description: "streaming quantile sketches with private release",
+	})
+	if err != nil {
+		return nil, err
+	}
+	open := []string{"_INBOX."}
+	admin := []string{"_INBOX_ADMIN."}
+	return s, errors.Join(
+		add(s, subject.API+"info", open, func(context.Context, *quietilev1.BudgetRequest) (*quietilev1.Info, error) {
+			return &quietilev1.Info{
+				Partitions: uint32(c.Partitions),
+				MaxPayload: subject.MaxPayload,
+				Policy:     c.Catalog.Policy(),
+			}, nil
+		}),
+		add(s, subject.API+"query", open, s.query),
+		add(s, subject.API+"budget", open, func(_ context.Context, q *quietilev1.BudgetRequest) (*quietilev1.BudgetReport, error) {
+			return c.Release.Budget(q.GetMetric())
+		}),
+		add(s, subject.Admin+"apply", admin, func(ctx context.Context, p *quietilev1.Policy) (*quietilev1.Done, error) {
+			if err := policy.Validate(p); err != nil {
+				return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+			}
+			metrics, err := c.Catalog.Apply(ctx, p, time.Now(), c.Worker)
+			return &quietilev1.Done{Metrics: metrics}, err
+		}),
+		add(s, subject.Admin+"seal", admin, func(ctx context.Context, q *quietilev1.SealRequest) (*quietilev1.Done, error) {
+			return &quietilev1.Done{}, c.Catalog.Seal(ctx, q.GetMetric(), q.GetThroughUnixNano(), c.Worker)
+		}),
+		add(s, subject.Admin+"load", admin, s.load),
+		add(s, subject.Admin+"dump", admin, s.dump),
+		add(s, subject.Admin+"windows", admin, func(_ context.Context, q *quietilev1.DumpRequest) (*quietilev1.Windows, error) {
+			if _, err := c.Catalog.Versions(q.GetMetric()); err != nil {
+				return nil, err
+			}
+			starts, err := c.Store.Windows(q.GetMetric())
+			return &quietilev1.Windows{StartUnixNano: starts}, err
+		}),
+		add(s, subject.Admin+"status", admin, s.status),
+	)
+}
+
+// Stop stops answering.
+func (s *Service) Stop() error { return s.micro.Stop() }
+
+// message is a pointer to a protobuf message type.
+type message[T any] interface {
+	*T
+	proto.Message
+}
+
+// add serves a subject. The reply goes only to an inbox with one of the prefixes: NATS lets a client
+// name any subject for it, and the engine may write where the client may not.
+func add[Q, A any, PQ message[Q], PA message[A]](s *Service, on string, inboxes []string, f func(context.Context, PQ) (PA, error)) error {
+	name := strings.ReplaceAll(strings.TrimPrefix(on, "quietile."), ".", "-")
+	return s.micro.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
+		if !hasPrefix(r.Reply(), append([]string{"_INBOX_ADMIN."}, inboxes...)) {
+			return
+		}
+		go func() {
+			q := PQ(new(Q))
+			if err := proto.Unmarshal(r.Data(), q); err != nil {
+				s.refuse(r, fmt.Errorf("%w: the payload is not a protobuf %s", release.ErrInvalid, q.ProtoReflect().Descriptor().Name()))
+				return
+			}
+			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+			defer cancel()
+			a, err := f(ctx, q)
+			if err != nil {
+				s.refuse(r, err)
+				return
+			}
+			data, err := proto.Marshal(a)
+			if err != nil {
+				s.refuse(r, err)
+				return
+			}
+			if err := r.Respond(data); err != nil {
+				s.Logger.Warn("reply", "subject", on, "error", err)
+			}
+		}()
+	}), micro.WithEndpointSubject(on))
+}
+
+func hasPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse answers with an error. Its text never depends on samples.
+func (s *Service) refuse(r micro.Request, err error) {
+	code, text := codeInternal, err.Error()
+	switch {
+	case errors.Is(err, release.ErrInvalid):
+		code = codeInvalid
+	case errors.Is(err, budget.ErrExceeded):
+		code = codeBudget
+	case errors.Is(err, control.ErrUnknownMetric):
+		code = codeNotFound
+	case errors.Is(err, release.ErrNotSealed):
+		code = codeNotSealed
+	default:
+		s.Logger.Error("request", "subject", r.Subject(), "error", err)
+	}
+	if err := r.Error(code, strings.ReplaceAll(text, "\n", "; "), nil); err != nil {
+		s.Logger.Warn("reply", "subject", r.Subject(), "error", err)
+	}
+}
+
+// query answers a question; a fresh answer waits for the next slot.
+func (s *Service) query(ctx context.Context, q *quietilev1.ReleaseRequest) (*quietilev1.ReleaseResult, error) {
+	start := time.Now()
+	r, fresh, err := s.Release.Release(ctx, q)
+	if fresh {
+		time.Sleep(s.Slot - time.Since(start)%s.Slot)
+	}
+	return r, err
+}
+
+func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quietilev1.Done, error) {
+	m, err := s.Catalog.At(l.GetMetric(), l.GetWindowStartUnixNano())
+	if err != nil {
+		return nil, err
+	}
+	b, err := sketch.FromProto(l.GetSketch())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+	}
+	grid, err := sketch.GridFromProto(m.GetGrid())
+	if err != nil {
+		return nil, err
+	}
+	if !b.Grid().Equal(grid) {
+		return nil, fmt.Errorf("%w: the sketch has grid %v, metric %s has %v", release.ErrInvalid, b.Grid(), m.GetName(), grid)
+	}
+	start, end := policy.WindowOf(m, l.GetWindowStartUnixNano())
+	if start != l.GetWindowStartUnixNano() || end != l.GetWindowEndUnixNano() {
+		return nil, fmt.Errorf("%w: %s to %s is no window of metric %s, whose windows last %s", release.ErrInvalid,
+			time.Unix(0, l.GetWindowStartUnixNano()).UTC(), time.Unix(0, l.GetWindowEndUnixNano()).UTC(), m.GetName(), time.Duration(m.GetWindowNanos()))
+	}
+	sealed, err := s.Release.Sealed(m, end)
+	if err != nil {
+		return nil, err
+	}
+	if sealed {
+		return nil, fmt.Errorf("%w: window %s of metric %s is sealed: nothing can be added to it", release.ErrInvalid, time.Unix(0, start).UTC().Format(time.RFC3339), m.GetName())
+	}
+	return &quietilev1.Done{}, s.Catalog.Load(ctx, &quietilev1.Load{
+		Metric:              l.GetMetric(),
+		WindowStartUnixNano: start,
+		Sketch:              l.GetSketch(),
+	}, s.Worker)
+}
+
+func (s *Service) dump(_ context.Context, q *quietilev1.DumpRequest) (*quietilev1.WindowSketch, error) {
+	if q.WindowTimeUnixNano == nil {
+		return nil, fmt.Errorf("%w: window_time_unix_nano is missing", release.ErrInvalid)
+	}
+	m, err := s.Catalog.At(q.GetMetric(), q.GetWindowTimeUnixNano())
+	if err != nil {
+		return nil, err
+	}
+	grid, err := sketch.GridFromProto(m.GetGrid())
+	if err != nil {
+		return nil, err
+	}
+	start, end := policy.WindowOf(m, q.GetWindowTimeUnixNano())
+	b, err := s.Store.Window(m.GetName(), start, grid)
+	if err != nil {
+		return nil, err
+	}
+	return &quietilev1.WindowSketch{
+		Metric: m.GetName(), WindowStartUnixNano: start, WindowEndUnixNano: end, Sketch: b.Proto(),
+	}, nil
+}
+
+// status reports what is in the store; what came since the last flush is not in it yet.
+func (s *Service) status(context.Context, *quietilev1.BudgetRequest) (*quietilev1.Status, error) {
+	st := new(quietilev1.Status)
+	for _, m := range s.Catalog.Policy().GetMetrics() {
+		sum := &quietilev1.MetricStatus{Metric: m.GetName()}
+		for p := range s.Partitions {
+			one, err := s.Store.Stats(m.GetName(), p)
+			if err != nil {
+				return nil, err
+			}
+			sum.Accepted += one.Accepted
+			sum.Late += one.Late
+			sum.Excess += one.Excess
+			sum.Dead += one.Dead
+		}
+		st.Metrics = append(st.Metrics, sum)
+	}
+	for p := range s.Partitions {
+		c, err := s.Store.Cursor(p)
+		if err != nil {
+			return nil, err
+		}
+		st.Sequence = max(st.Sequence, c.Sequence)
+	}
+	return st, nil
+}
