@@ -22,7 +22,7 @@ type Chooser interface {
 const blockItems = 128
 
 // A chooser keeps, for each item, a lower bound of its weight as a 128-bit integer in a common unit: the true weight w̄ satisfies
-// w ≤ w̄ ≤ w·(1+2⁻⁵⁸) + 1 (exact-sampling.md, lemma 3). A draw that these bounds cannot decide goes to resolve.
+// w ≤ w̄ ≤ (w+1)·(1+2⁻⁵⁸) (exact-sampling.md, lemma 3). A draw that these bounds cannot decide goes to resolve.
 type chooser struct {
 	g      *Generator
 	rate   *Rate
@@ -49,7 +49,8 @@ func (c *chooser) reset(g *Generator, rate *Rate, items []Item) {
 	c.rebase()
 }
 
-// product returns p, v with weight·2⁶⁴/unit in [p·2^−v, …): p is the 128-bit product of the mass's leading 64 bits and the power.
+// product returns p and v such that p·2^−v is a lower bound of 2⁶⁴ times the item's weight in masses at score ref: p is the 128-bit product of the mass's leading
+// 64 bits and the power.
 func (c *chooser) product(item Item) (p Uint128, v int) {
 	gap := item.Score.Sub(c.ref)
 	if gap != c.lastGap {
@@ -167,7 +168,7 @@ func (c *chooser) Choose() int {
 		}
 		below = next
 	}
-	// Partial sums are below the true ones by at most err; the true point lies in [x, x+slack).
+	// Partial sums are below the true ones by at most err; the true point lies in [x, x+slack) (exact-sampling.md, lemma 4).
 	sure := (i == 0 || !x.Less(below.Add(err))) && !below.Add(c.weight[i]).Less(x.Add(slack))
 	if sure {
 		return i

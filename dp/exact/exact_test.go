@@ -215,15 +215,15 @@ func TestWeightsAreBracketed(t *testing.T) {
 		const prec = 300
 		for i, item := range c.items {
 			lo, hi := r.expNeg(item.Score.Sub(c.ref), prec)
-			// weight·2^(scale−64)·2^prec ≤ mass·e ≤ (weight·(1+2^−58)+1)·2^(scale−64)·2^prec
+			// weight·2^(scale−64)·2^prec ≤ mass·e ≤ (weight+1)·(1+2^−58)·2^(scale−64)·2^prec
 			scaled := func(x *big.Int) *big.Float {
 				return inUnits(new(big.Float).SetPrec(referenceBits).SetInt(x), 64-c.scale-prec)
 			}
 			lowest := scaled(new(big.Int).Mul(lo, item.Mass.Big()))
 			highest := scaled(new(big.Int).Mul(hi, item.Mass.Big()))
 			w := new(big.Float).SetPrec(referenceBits).SetInt(c.weight[i].Big())
-			bound := new(big.Float).SetPrec(referenceBits).Add(w, inUnits(w, -58))
-			bound.Add(bound, big.NewFloat(1))
+			bound := new(big.Float).SetPrec(referenceBits).Add(w, big.NewFloat(1))
+			bound.Add(bound, inUnits(bound, -58))
 			if w.Cmp(highest) > 0 || bound.Cmp(lowest) < 0 {
 				t.Fatalf("item %d: weight %g, true between %g and %g", i, w, lowest, highest)
 			}

@@ -11,10 +11,10 @@ const expLoss = 16
 
 // constants are the numbers the fast path needs, computed once with directed rounding.
 type constants struct {
-	log2e  *big.Int    // ⌊2^constantBits·log₂ e⌋, too small by less than 1
+	log2e  *big.Int    // 2^constantBits·log₂ e, too small by less than 2
 	ln2    uint64      // ⌊2⁶⁴·ln 2⌋
-	coarse [256]uint64 // a lower bound within 1 of 2^(64 − i/2⁸)
-	fine   [256]uint64 // a lower bound within 1 of 2^(64 − i/2¹⁶)
+	coarse [256]uint64 // a lower bound of 2^(64 − i/2⁸), too small by less than 1 + 2⁻⁶⁰
+	fine   [256]uint64 // a lower bound of 2^(64 − i/2¹⁶), likewise
 }
 
 // constantBits is the number of fractional bits to which log₂ e is kept.
@@ -24,7 +24,7 @@ var loadConstants = sync.OnceValue(func() *constants {
 	const p = constantBits + 64
 	lo, hi := lnTwo(p)
 	c := new(constants)
-	// 1/ln 2 lies in [2^p/hi, 2^p/lo]; both ends share their first constantBits bits, which the test checks.
+	// hi is above 2^p·ln 2 by at most 2, which costs the quotient less than a unit beyond its own rounding.
 	one := new(big.Int).Lsh(big.NewInt(1), p+constantBits)
 	c.log2e = new(big.Int).Quo(one, hi)
 	c.ln2 = new(big.Int).Rsh(lo, p-64).Uint64()
@@ -35,7 +35,7 @@ var loadConstants = sync.OnceValue(func() *constants {
 	return c
 })
 
-// tableEntry returns a lower bound, within 1, of 2^(64 − i/2^scale).
+// tableEntry returns a lower bound of 2^(64 − i/2^scale), too small by less than 1 + 2⁻⁶⁰.
 func tableEntry(i int, scale uint, ln2 *big.Int, p uint) uint64 {
 	if i == 0 {
 		return 1<<64 - 1
