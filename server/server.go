@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -68,6 +70,9 @@ type Server struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // of the worker, once done is closed
+
+	closing sync.Once
+	closed  error
 }
 
 const (
@@ -164,7 +169,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.conn.FlushWithContext(ctx); err != nil {
+	if err := s.conn.FlushTimeout(5 * time.Second); err != nil {
 		return nil, err
 	}
 	return s, os.WriteFile(filepath.Join(opts.DataDir, urlFile), []byte(s.URL()+"\n"), 0o600)
@@ -284,8 +289,12 @@ func (s *Server) Wait(ctx context.Context) error {
 	}
 }
 
-// Close stops the server. Everything it counted is in the data directory when Close returns.
-func (s *Server) Close() error { return s.release() }
+// Close stops the server. Everything it counted is in the data directory when Close returns. Closing
+// again does nothing.
+func (s *Server) Close() error {
+	s.closing.Do(func() { s.closed = s.release() })
+	return s.closed
+}
 
 func (s *Server) release() (err error) {
 	if s.api != nil {
@@ -308,4 +317,13 @@ func (s *Server) release() (err error) {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
+}
+
+// AdminSecret reads the admin's password from a data directory.
+func AdminSecret(dataDir string) (string, error) { return broker.ReadAdminSecret(dataDir) }
+
+// ReadURL reads the address at which the server on a data directory listens.
+func ReadURL(dataDir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dataDir, urlFile))
+	return strings.TrimSpace(string(b)), err
 }

@@ -215,6 +215,9 @@ func (n *natsLogger) Noticef(format string, v ...any) {
 func (n *natsLogger) Debugf(string, ...any) {}
 func (n *natsLogger) Tracef(string, ...any) {}
 func (n *natsLogger) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Plaintext passwords") {
+		return // they are random, and in the memory of this process only
+	}
 	n.l.Warn(fmt.Sprintf(format, v...), "from", "nats")
 }
 
