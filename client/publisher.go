@@ -51,6 +51,7 @@ type Publisher struct {
 	partitions int
 	open       []*builder // per partition
 	next       int        // partition of the next batch of samples without a unit
+	rows       int        // of a full batch
 	nonce      string
 	batches    int
 
@@ -81,8 +82,15 @@ type columnBuilder struct {
 	last   int64
 }
 
+// PublisherOption configures NewPublisher.
+type PublisherOption func(*Publisher)
+
+// BatchRows sets how many samples fill a batch, 1 to 8192, the default. A batch is sent when it is full
+// or flushed.
+func BatchRows(n int) PublisherOption { return func(p *Publisher) { p.rows = min(max(n, 1), maxRows) } }
+
 // NewPublisher returns a publisher. ctx bounds its whole life.
-func (c *Client) NewPublisher(ctx context.Context) (*Publisher, error) {
+func (c *Client) NewPublisher(ctx context.Context, opts ...PublisherOption) (*Publisher, error) {
 	info, err := c.Info(ctx)
 	if err != nil {
 		return nil, err
@@ -92,7 +100,10 @@ func (c *Client) NewPublisher(ctx context.Context) (*Publisher, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &Publisher{
 		client: c, partitions: int(info.GetPartitions()), nonce: hex.EncodeToString(nonce[:]),
-		queue: make(chan *nats.Msg), ctx: ctx, cancel: cancel,
+		queue: make(chan *nats.Msg), ctx: ctx, cancel: cancel, rows: maxRows,
+	}
+	for _, o := range opts {
+		o(p)
 	}
 	p.open = make([]*builder, p.partitions)
 	for range senders {
@@ -114,7 +125,7 @@ func (p *Publisher) Add(s Sample) error {
 		p.open[partition] = b
 	}
 	b.add(s)
-	if b.rows < maxRows && b.bytes < maxBytes {
+	if b.rows < p.rows && b.bytes < maxBytes {
 		return nil
 	}
 	if s.Unit == "" {
