@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -331,6 +332,9 @@ func TestChoicesFollowTheWeights(t *testing.T) {
 			return w
 		}
 		draws := 20000
+		if g.width < 64 || g.loss < 58 {
+			draws = 5000
+		}
 		c := g.Chooser(r, append([]Item(nil), items...))
 		counts := make([]int, len(items))
 		for range draws {
@@ -446,10 +450,10 @@ func TestBinomialFollowsItsLaw(t *testing.T) {
 func TestLargeBinomialsHaveTheirMeanAndVariance(t *testing.T) {
 	_, stream := seeded(t)
 	g := NewFrom(stream)
-	for n, draws := range map[uint64]int{1_000_000: 4000, 123_456_789: 4000, 1 << 34: 400} {
+	for n, draws := range map[uint64]int{1_000_000: 4000, 123_456_789: 4000, 1_000_000_000_000: 300, 1<<63 + 5: 500, 1<<64 - 1: 50} {
 		mean, square := 0.0, 0.0
 		for range draws {
-			x := (float64(g.Binomial(n)) - float64(n)/2) / (math.Sqrt(float64(n)) / 2)
+			x := float64(int64(g.Binomial(n)-n/2)) / (math.Sqrt(float64(n)) / 2)
 			mean += x
 			square += x * x
 		}
@@ -463,9 +467,42 @@ func TestLargeBinomialsHaveTheirMeanAndVariance(t *testing.T) {
 	}
 }
 
+func TestStirlingBracketsTheProductOfRatios(t *testing.T) {
+	random, _ := seeded(t)
+	for range 60 {
+		j := 12 + random.UintN(52)
+		i := random.Uint64N(min(uint64(1)<<(j-2), 20_000) + 1)
+		prec := 1 + random.UintN(17*(j-2)-17)
+		lo, hi := centralRatio(j, i, prec)
+		least, most := centralRatioByProduct(j, i, prec+40)
+		if least.Cmp(new(big.Int).Lsh(hi, 40)) > 0 || most.Cmp(new(big.Int).Lsh(lo, 40)) < 0 {
+			t.Fatalf("2^%d, %d from the middle, %d bits: [%v, %v] does not hold 2^-40·[%v, %v]", j, i, prec, lo, hi, least, most)
+		}
+		if width := new(big.Int).Sub(hi, lo); width.Cmp(big.NewInt(8)) > 0 {
+			t.Fatalf("2^%d, %d from the middle, %d bits: bracket is %v wide", j, i, prec, width)
+		}
+	}
+}
+
+func TestRejectionDrawsTheBinomial(t *testing.T) {
+	_, stream := seeded(t)
+	for _, start := range []uint{4, 64, 128} { // 17·(12−2) bits are more than Stirling's series gives, so the product serves from 256 on
+		g := clumsy(stream, 64, 58, start)
+		counts, p := make([]int, 1<<12+1), make([]float64, 1<<12+1)
+		for k := range p {
+			c := new(big.Float).SetInt(new(big.Int).Binomial(1<<12, int64(k)))
+			p[k], _ = c.SetMantExp(c, -1<<12).Float64()
+		}
+		for range 2500 {
+			counts[g.binomialLarge(12)]++
+		}
+		fits(t, "Binomial(4096) by rejection", counts, p)
+	}
+}
+
 func BenchmarkBinomial(b *testing.B) {
-	for _, n := range []uint64{100, 12_000, 1_000_000, 100_000_000, 1_000_000_000_000} {
-		b.Run(big.NewInt(int64(n)).String(), func(b *testing.B) {
+	for _, n := range []uint64{100, 12_000, 1_000_000, 100_000_000, 1_000_000_000_000, 1<<63 - 1} {
+		b.Run(strconv.FormatUint(n, 10), func(b *testing.B) {
 			g := New()
 			g.Binomial(n)
 			for b.Loop() {

@@ -125,7 +125,8 @@ func (g *Generator) Chooser(rate *Rate, items []Item) Chooser {
 	return &g.chooser
 }
 
-// Binomial implements [Sampler]. It takes O(log n) time up to 2²⁴ and O(n/2²⁴) beyond; the first draws of a size build a table for the whole process.
+// Binomial implements [Sampler]. It takes O(log n) time, tens of nanoseconds for each bit of n below 2³⁰ and tens of microseconds for each above; the first draws
+// of a size build a table for the whole process.
 func (g *Generator) Binomial(n uint64) uint64 {
 	k := uint64(0)
 	for low := uint(n % (1 << minTable)); low > 0; {
@@ -138,8 +139,13 @@ func (g *Generator) Binomial(n uint64) uint64 {
 			k += g.binomialPower(j)
 		}
 	}
-	for range n >> maxTable {
+	for range n >> maxTable % (1 << (minLarge - maxTable)) {
 		k += g.binomialPower(maxTable)
+	}
+	for j := uint(minLarge); j < 64; j++ {
+		if n>>j&1 == 1 {
+			k += g.binomialLarge(j)
+		}
 	}
 	return k
 }
