@@ -8,6 +8,7 @@ package budget
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -36,19 +37,19 @@ func (u Unit) String() string {
 	return "event"
 }
 
-// Source is a body of data that one budget protects.
+// Source is a body of data, or a population of users, that one budget protects.
 type Source struct {
 	Name string
 	Unit Unit
-	// Budget of each period.
+	// Budget of each period: the most that one unit may lose by all releases of the period's data.
 	Budget dp.Epsilon
-	// Period is how long a budget lasts: data of another period has another budget.
+	// Period is how much event time one budget covers: data of another period has another budget.
 	Period time.Duration
 }
 
 // Charge is what one release cost.
 type Charge struct {
-	ReleaseID string
+	ReleaseID string // names the release among all releases
 	Source    string
 	Metric    string
 	Window    time.Time // start of the window that was released
@@ -56,43 +57,58 @@ type Charge struct {
 	// Windows is k, the most windows of the metric in the period that hold records of one unit: 1 for
 	// events.
 	Windows int
-	Epsilon dp.Epsilon
-	Delta   float64
-	NanoRho int64
+	Epsilon dp.Epsilon // the pure loss, which is what budgets limit
+	Delta   float64    // of the approximate loss; 0 for a pure release
+	NanoRho int64      // the zero-concentrated loss in billionths, rounded up
 }
 
+// check says what is malformed in a charge.
 func (c Charge) check() error {
 	switch {
 	case c.ReleaseID == "":
 		return errors.New("charge: the release id is empty")
-	case c.Source == "" || c.Metric == "":
-		return fmt.Errorf("charge %s: source %q or metric %q is empty", c.ReleaseID, c.Source, c.Metric)
+	case c.Source == "":
+		return fmt.Errorf("charge %s: the source is empty", c.ReleaseID)
+	case c.Metric == "":
+		return fmt.Errorf("charge %s: the metric is empty", c.ReleaseID)
 	case c.Windows < 1:
 		return fmt.Errorf("charge %s: windows %d is less than 1", c.ReleaseID, c.Windows)
 	case c.Epsilon < 0:
 		return fmt.Errorf("charge %s: epsilon %v is negative", c.ReleaseID, c.Epsilon)
+	case !(c.Delta >= 0 && c.Delta <= 1):
+		return fmt.Errorf("charge %s: delta %v is outside 0 to 1", c.ReleaseID, c.Delta)
+	case c.NanoRho < 0:
+		return fmt.Errorf("charge %s: rho %d is negative", c.ReleaseID, c.NanoRho)
 	}
 	return nil
+}
+
+// normal returns c with times that are equal exactly if they are the same moment.
+func (c Charge) normal() Charge {
+	c.Window, c.Period = time.Unix(0, c.Window.UnixNano()).UTC(), time.Unix(0, c.Period.UnixNano()).UTC()
+	return c
 }
 
 // ExceededError says that a charge is more than what is left. It wraps [ErrExceeded].
 type ExceededError struct {
 	Source string
-	Period time.Time
+	Period time.Time  // start of the budget period
 	Asked  dp.Epsilon // by how much the charge would raise the loss
-	Left   dp.Epsilon
+	Left   dp.Epsilon // the budget less what is spent, at least 0
 }
 
+// Error names the source, the period, what was asked and what is left.
 func (e *ExceededError) Error() string {
 	return fmt.Sprintf("%v: the release would add epsilon %v to what source %s lost in the period from %s, and %v is left",
 		ErrExceeded, e.Asked, e.Source, e.Period.UTC().Format(time.RFC3339), e.Left)
 }
 
+// Unwrap returns [ErrExceeded].
 func (e *ExceededError) Unwrap() error { return ErrExceeded }
 
 // Account holds charges. It is not safe for concurrent use.
 type Account struct {
-	seen    map[string]bool // by release id
+	charges map[string]Charge // by release id
 	periods map[periodKey]map[string]*spending
 }
 
@@ -101,27 +117,28 @@ type periodKey struct {
 	start  int64 // nanoseconds since the Unix epoch
 }
 
+func keyOf(source string, period time.Time) periodKey { return periodKey{source, period.UnixNano()} }
+
 // spending is what was spent on one metric in one period.
 type spending struct {
-	windows map[int64]dp.Epsilon // by start
-	k       int
+	windows map[int64]dp.Epsilon // totals by start of the window
+	k       int                  // the largest of any charge
 }
 
 // New returns an account without charges.
 func New() *Account {
-	return &Account{seen: map[string]bool{}, periods: map[periodKey]map[string]*spending{}}
+	return &Account{charges: map[string]Charge{}, periods: map[periodKey]map[string]*spending{}}
 }
 
-// Add counts a charge. A charge with a release id that was counted before changes nothing.
+// Add counts a charge. The same charge once more, known by its release id, changes nothing. Another
+// charge under the id of an earlier one, and a malformed one, are errors and count nothing.
 func (a *Account) Add(c Charge) error {
-	if err := c.check(); err != nil {
+	counted, err := a.counted(c)
+	if err != nil || counted {
 		return err
 	}
-	if a.seen[c.ReleaseID] {
-		return nil
-	}
-	a.seen[c.ReleaseID] = true
-	key := periodKey{c.Source, c.Period.UnixNano()}
+	a.charges[c.ReleaseID] = c.normal()
+	key := keyOf(c.Source, c.Period)
 	metrics := a.periods[key]
 	if metrics == nil {
 		metrics = map[string]*spending{}
@@ -132,13 +149,29 @@ func (a *Account) Add(c Charge) error {
 		s = &spending{windows: map[int64]dp.Epsilon{}}
 		metrics[c.Metric] = s
 	}
-	s.k = max(s.k, c.Windows)
-	w := c.Window.UnixNano()
-	s.windows[w] = plus(s.windows[w], c.Epsilon)
+	s.add(c)
 	return nil
 }
 
-// plus adds without wrapping around.
+// counted tells whether a charge was added before.
+func (a *Account) counted(c Charge) (bool, error) {
+	if err := c.check(); err != nil {
+		return false, err
+	}
+	old, ok := a.charges[c.ReleaseID]
+	if ok && old != c.normal() {
+		return false, fmt.Errorf("charge %s: %+v was counted under this release id, not %+v", c.ReleaseID, old, c.normal())
+	}
+	return ok, nil
+}
+
+func (s *spending) add(c Charge) {
+	s.k = max(s.k, c.Windows)
+	w := c.Window.UnixNano()
+	s.windows[w] = plus(s.windows[w], c.Epsilon)
+}
+
+// plus adds what is not negative without wrapping around.
 func plus(a, b dp.Epsilon) dp.Epsilon {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
@@ -149,11 +182,7 @@ func plus(a, b dp.Epsilon) dp.Epsilon {
 // loss is the most that one unit can have lost: the k largest totals of windows, since it has records
 // in at most k of them (PRIVACY P7).
 func (s *spending) loss() dp.Epsilon {
-	totals := make([]dp.Epsilon, 0, len(s.windows))
-	for _, e := range s.windows {
-		totals = append(totals, e)
-	}
-	slices.Sort(totals)
+	totals := slices.Sorted(maps.Values(s.windows))
 	var sum dp.Epsilon
 	for _, e := range totals[max(0, len(totals)-s.k):] {
 		sum = plus(sum, e)
@@ -161,49 +190,65 @@ func (s *spending) loss() dp.Epsilon {
 	return sum
 }
 
-// Spent returns the most that one unit of a source can have lost in a period: the sum over the source's
-// metrics of the k largest totals of windows.
+// Spent returns the most that one unit of a source can have lost in the period that starts at a moment:
+// the sum over the source's metrics of the k largest totals of windows, k being the largest that a
+// charge on the metric in the period came with. A sum beyond int64 is its largest value. It takes
+// O(n log n) for n windows with charges.
 func (a *Account) Spent(source string, period time.Time) dp.Epsilon {
 	var sum dp.Epsilon
-	for _, s := range a.periods[periodKey{source, period.UnixNano()}] {
+	for _, s := range a.periods[keyOf(source, period)] {
 		sum = plus(sum, s.loss())
 	}
 	return sum
 }
 
-// Left returns what is left of a source's budget in a period.
+// Left returns the budget of a source in the period that starts at a moment less what is spent, and 0
+// when that is less. A charge of at most that fits, as long as the metric's k stays. A larger one may fit
+// too, on a window that is not among the k costliest: see [Account.Check].
 func (a *Account) Left(s Source, period time.Time) dp.Epsilon {
-	return max(0, s.Budget-a.Spent(s.Name, period))
+	spent := a.Spent(s.Name, period)
+	if spent >= s.Budget {
+		return 0
+	}
+	return s.Budget - spent
 }
 
-// Check returns an [ExceededError] if the charge would raise the loss above the source's budget. It
-// counts nothing.
+// Check returns an [*ExceededError] if the loss after the charge would be above the source's budget.
+// It counts nothing. What [Account.Add] refuses, a charge of another source, and k other than 1 for a
+// source of events are errors too.
 func (a *Account) Check(s Source, c Charge) error {
-	if err := c.check(); err != nil {
+	counted, err := a.counted(c)
+	if err != nil {
 		return err
 	}
 	if c.Source != s.Name {
 		return fmt.Errorf("charge %s: source %s is not %s", c.ReleaseID, c.Source, s.Name)
 	}
+	if s.Unit == Event && c.Windows != 1 {
+		return fmt.Errorf("charge %s: windows %d is not 1, and an event of source %s lies in one window of a metric", c.ReleaseID, c.Windows, s.Name)
+	}
 	before := a.Spent(s.Name, c.Period)
 	after := before
-	var old *spending
-	if metrics := a.periods[periodKey{c.Source, c.Period.UnixNano()}]; metrics != nil {
-		old = metrics[c.Metric]
+	if !counted {
+		after = a.spentWith(c)
 	}
-	with := &spending{windows: map[int64]dp.Epsilon{}, k: c.Windows}
-	if old != nil {
-		after -= old.loss()
-		with.k = max(with.k, old.k)
-		for w, e := range old.windows {
-			with.windows[w] = e
-		}
-	}
-	w := c.Window.UnixNano()
-	with.windows[w] = plus(with.windows[w], c.Epsilon)
-	after = plus(after, with.loss())
 	if after > s.Budget {
 		return &ExceededError{Source: s.Name, Period: c.Period, Asked: after - before, Left: a.Left(s, c.Period)}
 	}
 	return nil
+}
+
+// spentWith is what Spent would return after Add(c).
+func (a *Account) spentWith(c Charge) dp.Epsilon {
+	with := &spending{windows: map[int64]dp.Epsilon{}}
+	var sum dp.Epsilon
+	for metric, s := range a.periods[keyOf(c.Source, c.Period)] {
+		if metric == c.Metric {
+			with = &spending{windows: maps.Clone(s.windows), k: s.k}
+		} else {
+			sum = plus(sum, s.loss())
+		}
+	}
+	with.add(c)
+	return plus(sum, with.loss())
 }
