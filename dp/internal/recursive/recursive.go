@@ -6,6 +6,7 @@ package recursive
 import (
 	"math/big"
 	"math/bits"
+	"slices"
 	"sort"
 
 	"github.com/quietile/quietile/dp/exact"
@@ -41,7 +42,8 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 		top:     uint64(len(p.Weights)) << p.Levels,
 		prefix:  make([]uint64, len(p.Weights)+1),
 		roots:   make([]int32, len(p.Counts)),
-		halves:  make([]halves, 1), // index 0 means "not split"
+		halves:  make([]halves, 1, 64*len(p.Quantiles)), // index 0 means "not split"
+		blocks:  make([]block, 0, 2*len(p.Counts)+spareItems),
 		cuts:    make([]uint64, len(p.Quantiles)),
 	}
 	for i, w := range p.Weights {
@@ -50,6 +52,9 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit)
 	return v.cuts
 }
+
+// spareItems is how many splits a draw has room for before its scratch grows; it takes some forty on average.
+const spareItems = 256
 
 // halves is a split block: the records of its left half, and the splits of both halves (0: not split yet).
 type halves struct {
@@ -128,7 +133,7 @@ func (v *solver) sample(a, b, num, den uint64) uint64 {
 		}
 		return exact.Uint128{}
 	}
-	v.items = v.items[:0]
+	v.items = slices.Grow(v.items[:0], len(v.blocks)+spareItems)
 	for i := range v.blocks {
 		x := &v.blocks[i]
 		v.items = append(v.items, exact.Item{Mass: v.mass(x), Score: score(x)})
@@ -188,7 +193,11 @@ func (v *solver) weightBefore(z uint64) exact.Uint128 {
 	return w
 }
 
+// mass returns W of a block's cuts.
 func (v *solver) mass(x *block) exact.Uint128 {
+	if x.records > 0 { // inside one bucket
+		return exact.Product(v.Weights[x.start>>v.Levels], x.end-x.start)
+	}
 	return v.weightBefore(x.end).Sub(v.weightBefore(x.start))
 }
 
@@ -211,13 +220,13 @@ func (v *solver) within(x *block) uint64 {
 // tile sets blocks to the tiling of the cuts a to b: the maximal dyadic blocks with records in [a, b), and between them what has none. The last block has no
 // records and holds the cut b, so its field before is the number of records in [a, b).
 func (v *solver) tile(a, b uint64) {
-	v.blocks = v.blocks[:0]
 	at, before := a, uint64(0)
+	blocks := v.blocks[:0]
 	put := func(start, end, records uint64, split splitRef) {
 		if at < start {
-			v.blocks = append(v.blocks, block{start: at, end: start, before: before})
+			blocks = append(blocks, block{start: at, end: start, before: before})
 		}
-		v.blocks = append(v.blocks, block{start: start, end: end, before: before, records: records, split: split})
+		blocks = append(blocks, block{start: start, end: end, before: before, records: records, split: split})
 		at, before = end, before+records
 	}
 	// walk puts the parts in [a, b) of the block [start, end).
@@ -242,9 +251,14 @@ func (v *solver) tile(a, b uint64) {
 		if start >= b {
 			break
 		}
-		walk(block{start: start, end: start + 1<<v.Levels, records: c.Records, split: splitRef{slot: int32(i)}})
+		end, split := start+1<<v.Levels, splitRef{slot: int32(i)}
+		if a <= start && end <= b {
+			put(start, end, c.Records, split)
+		} else {
+			walk(block{start: start, end: end, records: c.Records, split: split})
+		}
 	}
-	v.blocks = append(v.blocks, block{start: at, end: b + 1, before: before})
+	v.blocks = append(blocks, block{start: at, end: b + 1, before: before})
 }
 
 // divide returns the halves of a block with records and more than one cell. The first time, each record goes to either half by a fair coin; from then on, and for

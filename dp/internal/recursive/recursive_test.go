@@ -108,6 +108,25 @@ func TestTheLargestCountsAndSharesDoNotOverflow(t *testing.T) {
 	}
 }
 
+func TestTheLargestSketchIsAnswered(t *testing.T) {
+	p := &Problem{
+		Levels: 40, Weights: ones(3), Counts: []Count{{0, 1 << 63}, {2, 1<<63 - 1}},
+		Quantiles: []int64{Unit / 4, Unit / 2, 3 * Unit / 4}, Epsilon: Unit, Contributions: 1,
+	}
+	cuts := Solve(p, exact.New())
+	for i, z := range cuts {
+		if e := rankError(p, z, p.Quantiles[i]); e > 1<<24 {
+			t.Errorf("quantile %d is off by %g records", p.Quantiles[i], e)
+		}
+	}
+	// Quarters fall in the middle of either atom.
+	for i, want := range map[int]float64{0: 0.5, 2: 2.5} {
+		if at := float64(cuts[i]) / (1 << 40); math.Abs(at-want) > 1e-6 {
+			t.Errorf("quantile %d is cut %g", p.Quantiles[i], at)
+		}
+	}
+}
+
 func BenchmarkSolve99Quantiles8192Buckets(b *testing.B) {
 	p := &Problem{Levels: 40, Weights: ones(8192), Epsilon: Unit, Contributions: 1}
 	for i := range 8192 {
