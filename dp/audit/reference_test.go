@@ -25,7 +25,7 @@ func (f formula) law(records []uint64) Law {
 	var place func(bucket, cell int, left uint64, p *big.Rat)
 	place = func(bucket, cell int, left uint64, p *big.Rat) {
 		if bucket == len(records) {
-			for answer, q := range f.solve(cells, 0, len(cells), f.quantiles, new(big.Rat), big.NewRat(1, 1), 0) {
+			for answer, q := range f.solve(cells, 0, len(cells), f.quantiles, new(big.Rat), big.NewRat(1, 1)) {
 				if law[answer] == nil {
 					law[answer] = float()
 				}
@@ -71,7 +71,7 @@ func depth(m int) int64 {
 	return 1 + max(depth(m/2), depth(m-1-m/2))
 }
 
-func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *big.Rat, _ int) Law {
+func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *big.Rat) Law {
 	if len(quantiles) == 0 {
 		return Law{"": float().SetInt64(1)}
 	}
@@ -109,8 +109,8 @@ func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *bi
 	law := Law{}
 	for z := a; z <= b; z++ {
 		at := float().Quo(weights[z-a], sum)
-		for left, p := range f.solve(cells, a, z, quantiles[:j], lo, quantiles[j], 0) {
-			for right, q := range f.solve(cells, z, b, quantiles[j+1:], quantiles[j], hi, 0) {
+		for left, p := range f.solve(cells, a, z, quantiles[:j], lo, quantiles[j]) {
+			for right, q := range f.solve(cells, z, b, quantiles[j+1:], quantiles[j], hi) {
 				answer := left + key([]uint64{uint64(z)}) + right
 				if law[answer] == nil {
 					law[answer] = float()

@@ -94,7 +94,7 @@ func TestHalfPowerIsALowerBoundWithin12Units(t *testing.T) {
 	}
 	for range 3000 {
 		check(random.Uint64())
-		check(random.Uint64() >> (random.UintN(63)))
+		check(random.Uint64() >> random.UintN(63))
 		check(random.Uint64() | (1<<48 - 1))
 	}
 	t.Logf("largest error %g units", worst)
