@@ -1,0 +1,47 @@
+GO ?= go
+BIN := bin
+
+.PHONY: build demo test test-all race lint generate check-generate bench fuzz
+
+build: ## the one binary, in bin/
+	$(GO) build -o $(BIN)/quietile ./cmd/quietile
+
+demo: ## the whole path on an embedded stack
+	$(GO) run ./cmd/quietile demo
+
+test:
+	$(GO) test ./...
+
+race: ## the packages with goroutines
+	$(GO) test -race ./client/... ./cmd/... ./server/...
+
+test-all: lint check-generate test race
+
+$(BIN)/tools: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$(BIN)/tools/ tool
+	@touch $@
+
+lint: $(BIN)/tools ## go vet, staticcheck and gofumpt
+	$(GO) vet ./...
+	$(BIN)/tools/staticcheck ./...
+	@unformatted=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs $(BIN)/tools/gofumpt -l); \
+		if [ -n "$$unformatted" ]; then echo "gofumpt would change: $$unformatted"; exit 1; fi
+
+generate: $(BIN)/tools ## the Go of proto/
+	$(BIN)/tools/buf generate
+
+check-generate: $(BIN)/tools ## that the committed Go of proto/ is what generate makes
+	$(BIN)/tools/buf lint
+	@dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && \
+		$(BIN)/tools/buf generate --output "$$dir" && \
+		diff -r --exclude='*.proto' proto "$$dir/proto" && echo "the generated Go is up to date"
+
+bench: ## insert, merge, release and ingest, for a look; ratios beside peers come with bench/
+	$(GO) test -run '^$$' -bench . -benchmem ./sketch ./dp ./server
+
+fuzz: ## every fuzz target for a little while
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime 20s $$package || exit 1; \
+		done; \
+	done
