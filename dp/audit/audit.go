@@ -4,6 +4,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -35,6 +36,19 @@ type Row struct {
 	Worst     float64 `json:"worst"`   // the largest loss measured; +Inf if one of two neighbours can give an answer that the other cannot
 	OK        bool    `json:"ok"`      // whether no ratio of probabilities exceeds e^ε, to 150 bits
 	Data      string  `json:"data"`    // the pair with the largest loss
+}
+
+// MarshalJSON writes an infinite loss, which JSON has no number for, as the string "infinite".
+func (r Row) MarshalJSON() ([]byte, error) {
+	type plain Row
+	if !math.IsInf(r.Worst, 0) {
+		return json.Marshal(plain(r))
+	}
+	row := struct {
+		plain
+		Worst string `json:"worst"` // hides the field of the same name
+	}{plain(r), "infinite"}
+	return json.Marshal(row)
 }
 
 // Run audits the mechanisms of package dp. Each case takes at most some seconds; ctx stops between data sets.

@@ -2,8 +2,10 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,4 +76,16 @@ func TestAnAuditCanBeStopped(t *testing.T) {
 	if rows, err := Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("rows %v, error %v", rows, err)
 	}
+}
+
+func TestRowsPrintAsJSON(t *testing.T) {
+	f := func(worst float64, want string) {
+		t.Helper()
+		got, err := json.Marshal(Row{Mechanism: "recursive", Pairs: 3, Epsilon: 1, Worst: worst})
+		if err != nil || !strings.Contains(string(got), want) || strings.Count(string(got), "worst") != 1 {
+			t.Errorf("%s, error %v", got, err)
+		}
+	}
+	f(0.5, `"worst":0.5`)
+	f(math.Inf(1), `"worst":"infinite"`)
 }
