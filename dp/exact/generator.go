@@ -2,7 +2,7 @@
 // of fair bits.
 //
 // Each sampler compares a lazily drawn uniform number with certified integer bounds of the probability. When the bounds cannot decide, which happens
-// about once in 2⁵⁰ draws, more bits are drawn and the bounds are computed more precisely until they do. No floating-point number takes part.
+// less than once in 2⁴⁰ draws, more bits are drawn and the bounds are computed more precisely until they do. No floating-point number takes part.
 // The error bounds are derived in docs/proofs/exact-sampling.md. The time of a draw depends on its inputs.
 package exact
 
@@ -119,7 +119,7 @@ func (g *Generator) resolveAccept(rate *Rate, k Uint128, first uint64) bool {
 	}
 }
 
-// Chooser implements [Sampler]. A draw takes O(√n)-like time, n/128 + 128 steps for n items; Replace and Append take O(1).
+// Chooser implements [Sampler]. A draw takes at most n/128 + 128 steps for n items; Replace and Append take O(1).
 func (g *Generator) Chooser(rate *Rate, items []Item) Chooser {
 	g.chooser.reset(g, rate, items)
 	return &g.chooser
