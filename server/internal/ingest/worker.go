@@ -31,8 +31,10 @@ const (
 	// Letters are published when so many wait, or at the next flush.
 	maxLetters     = 4096
 	maxLetterBytes = 16 << 20
-	// How far the consumer reads ahead.
-	readAhead = 20_000
+	// How far the consumer reads ahead. The bytes stay well below what a subscription holds before it
+	// drops messages.
+	readAhead      = 20_000
+	readAheadBytes = 24 << 20
 )
 
 // Config is what a Worker needs.
@@ -105,7 +107,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("read %s: %w", subject.IngestStream, err)
 	}
 	reading, err := consumer.Consume(func(m jetstream.Msg) { fail(w.handle(ctx, m)) },
-		jetstream.PullMaxMessages(readAhead),
+		jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
 				w.config.Logger.Warn("ingest consumer", "error", err)
