@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/quietile/quietile/client"
+	"github.com/quietile/quietile/dp"
+	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
+)
+
+func newQueryCommand() *cobra.Command {
+	var (
+		window, estimator, prior string
+		wait                     time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:     "query METRIC",
+		GroupID: groupDaemon,
+		Short:   "Ask the daemon for private percentiles of a metric's window",
+		Long: `Query asks the daemon for quantiles of one sealed window of a metric. The answer is differentially private,
+and its epsilon is charged to the budget of the metric's source before any data is read. The same question
+about the same window is answered from the ledger and costs nothing again. A question that the budget does
+not cover is refused with exit code 3.`,
+		Example: `  quietile query checkout-latency -q 0.5,0.9,0.99 --epsilon 0.5
+  quietile query checkout-latency -q 0.5 --epsilon 0.1 --window 2026-03-01T06:00:00Z --format json`,
+		Args: positional(cobra.ExactArgs(1)),
+	}
+	where := addConnection(cmd)
+	q := addQuantiles(cmd, "quantiles to release, such as 0.5,0.9,0.99")
+	epsilon := addEpsilon(cmd, "privacy loss of all answers together")
+	format := addFormat(cmd)
+	f := cmd.Flags()
+	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")
+	f.StringVar(&estimator, "estimator", "", "recursive (default the metric's)")
+	f.StringVar(&prior, "prior", "", "uniform (default the metric's)")
+	f.DurationVar(&wait, "wait", 0, "how long to wait for the window to be sealed")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := requireFlags(cmd, "quantiles", "epsilon"); err != nil {
+			return err
+		}
+		ask := &quietilev1.ReleaseRequest{
+			Metric: args[0], Quantiles: q.values, NanoEpsilon: int64(epsilon.Epsilon), Estimator: estimator, Prior: prior,
+		}
+		if window != "latest" {
+			t, err := parseTime(window)
+			if err != nil {
+				return usagef("--window: %w", err)
+			}
+			ask.WindowTimeUnixNano = proto.Int64(t.UnixNano())
+		}
+		c, err := where.dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		r, err := queryWhenSealed(cmd.Context(), c, ask, wait)
+		if err != nil {
+			return refusal(err)
+		}
+		return printResult(cmd.OutOrStdout(), format.value, viewOf(r))
+	}
+	return cmd
+}
+
+// queryWhenSealed asks again until the window is sealed or wait is over.
+func queryWhenSealed(ctx context.Context, c *client.Client, ask *quietilev1.ReleaseRequest, wait time.Duration) (*quietilev1.ReleaseResult, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		r, err := c.Query(ctx, ask)
+		if !errors.Is(err, client.ErrNotSealed) || !time.Now().Before(deadline) {
+			return r, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// refusal makes a usage error of what the daemon says is a wrong request.
+func refusal(err error) error {
+	if errors.Is(err, client.ErrInvalid) || errors.Is(err, client.ErrUnknownMetric) {
+		return asUsage(err)
+	}
+	return err
+}
+
+// viewOf returns an answer of the daemon as it is printed.
+func viewOf(r *quietilev1.ReleaseResult) resultView {
+	v := resultView{
+		Metric:        r.GetMetric(),
+		Window:        &windowView{utc(r.GetWindowStartUnixNano()), utc(r.GetWindowEndUnixNano())},
+		Estimator:     r.GetEstimator(),
+		Epsilon:       epsilonNumber(dp.Epsilon(r.GetNanoEpsilon())),
+		Delta:         r.GetDelta(),
+		Neighbours:    r.GetNeighbours(),
+		Unit:          r.GetUnit(),
+		Contributions: int(r.GetContributions()),
+		Prior:         r.GetPrior(),
+		ReleaseID:     r.GetReleaseId(),
+	}
+	for _, q := range r.GetQuantiles() {
+		v.Quantiles = append(v.Quantiles, quantileView{Q: q.GetQ(), Value: q.GetValue(), Lower: edge(q.GetLower()), Upper: edge(q.GetUpper())})
+	}
+	return v
+}
+
+// utc returns the time of nanoseconds since the Unix epoch.
+func utc(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/sketch"
+)
+
+const releaseLong = `Release private quantiles of the numbers in a file, without a daemon.
+
+FILE, or standard input for "-", is plain or gzip. With --column it is a table whose first line names
+the columns, unless --no-header is given; a column is picked by its name or its number from 1. Without
+--column each line is a number.
+
+All answers together are ε-differentially private for adding or removing one unit, whose share is at
+most --contributions rows (the unit is "event" when that is 1, otherwise "user"). This command keeps no
+account: running it again on the same people adds up.
+
+The grid decides which answers are possible, and must not be looked up in the data:
+  --min and --max   the range of possible values; what is outside counts as just outside. With integer
+                    limits at most 8192 apart every integer is a bucket edge, otherwise there are 8192
+                    buckets; --bins sets another number
+  --integer         buckets of width 1, for whole numbers
+  --grid SPEC       linear:lower=0,upper=128,bins=8192   exponential:scale=5[,min=0.001,max=1000]
+                    explicit:0,1,5,10
+An answer is its bucket's lower edge, which is the value itself where values are bucket edges, or with
+--representative within (the default on exponential grids) a point inside the bucket.
+
+A cell that is empty, NaN or no number is an error that names its line, unless --skip-invalid leaves
+such rows out.`
+
+// defaultBins is the number of buckets between --min and --max, or the most when integers are to be edges.
+const defaultBins = 8192
+
+// The values of --representative.
+const (
+	representLower  = "lower"
+	representWithin = "within"
+)
+
+// releaseFlags are the flags of the release command.
+type releaseFlags struct {
+	column         string
+	noHeader       bool
+	delimiter      *delimiterValue
+	skipInvalid    bool
+	quantiles      *quantileList
+	epsilon        *epsilonValue
+	contributions  int
+	min, max       float64
+	bins           int
+	integer        bool
+	grid           *gridValue
+	representative *choice
+	format         *choice
+}
+
+func newReleaseCommand() *cobra.Command {
+	var f releaseFlags
+	cmd := &cobra.Command{
+		Use:     "release FILE|- -q LIST --epsilon E (--min A --max B | --grid SPEC)",
+		GroupID: groupFiles,
+		Short:   "Release private quantiles of a file",
+		Long:    releaseLong,
+		Example: `  quietile release people.csv --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
+  zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5 --grid exponential:scale=5 --format json`,
+		Args: positional(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return runRelease(cmd, args[0], &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.column, "column", "", "column of the values, by name or number from 1 (default: each line is a value)")
+	flags.BoolVar(&f.noHeader, "no-header", false, "the first line is a row, not the columns' names")
+	f.delimiter = addDelimiter(cmd)
+	flags.BoolVar(&f.skipInvalid, "skip-invalid", false, "leave out rows without a number instead of failing")
+	f.quantiles = addQuantiles(cmd, "quantiles to release, such as 0.5,0.9; may be repeated")
+	f.epsilon = addEpsilon(cmd, "privacy loss of all answers together")
+	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
+	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
+	flags.Float64Var(&f.max, "max", 0, "largest possible value")
+	flags.IntVar(&f.bins, "bins", 0, "number of buckets between --min and --max (default: at most 8192)")
+	flags.BoolVar(&f.integer, "integer", false, "the values are whole numbers: buckets of width 1")
+	f.grid = addGrid(cmd, "grid of the answers instead of --min and --max", nil)
+	f.representative = addChoice(cmd, "representative", "which point of its bucket an answer is (default: lower, on exponential grids within)", "", representLower, representWithin)
+	f.format = addFormat(cmd)
+	return cmd
+}
+
+func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
+	grid, options, err := f.check(cmd)
+	if err != nil {
+		return err
+	}
+	in, err := openInput(cmd, name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s := sketch.NewBinned(grid)
+	metric, err := f.read(in, s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.name, err)
+	}
+	in.Close()
+	r, err := dp.Release(s, options)
+	if err != nil {
+		return err
+	}
+	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, r))
+}
+
+// check makes every check that needs no input.
+func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, error) {
+	var options dp.Options
+	if err := requireFlags(cmd, "quantiles", "epsilon"); err != nil {
+		return nil, options, err
+	}
+	if f.contributions < 1 {
+		return nil, options, usagef("--contributions %d is less than 1", f.contributions)
+	}
+	if cmd.Flags().Changed("column") {
+		if err := checkColumns(!f.noHeader, []string{"column"}, []string{f.column}); err != nil {
+			return nil, options, err
+		}
+	} else if f.noHeader || cmd.Flags().Changed("delimiter") {
+		return nil, options, usagef("--no-header and --delimiter need --column: without it each line is one number")
+	}
+	grid, err := f.chooseGrid(cmd)
+	if err != nil {
+		return nil, options, err
+	}
+	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions}
+	if f.representative.value == representWithin || f.representative.value == "" && grid.Proto().GetExponential() != nil {
+		options.Representative = dp.Within
+	}
+	return grid, options, asUsage(options.Validate())
+}
+
+// chooseGrid returns the grid that the flags describe.
+func (f *releaseFlags) chooseGrid(cmd *cobra.Command) (*sketch.Grid, error) {
+	if err := excludeFlags(cmd, "grid", "min", "max", "bins", "integer"); err != nil {
+		return nil, err
+	}
+	if err := excludeFlags(cmd, "bins", "integer"); err != nil {
+		return nil, err
+	}
+	if f.grid.grid != nil {
+		return f.grid.grid, nil
+	}
+	if !cmd.Flags().Changed("min") || !cmd.Flags().Changed("max") {
+		return nil, usagef("give the range of possible values with --min and --max, or --grid exponential:scale=5 to need none")
+	}
+	for _, limit := range []struct {
+		flag  string
+		value float64
+	}{{"min", f.min}, {"max", f.max}} {
+		if math.IsNaN(limit.value) || math.IsInf(limit.value, 0) {
+			return nil, usagef("--%s %v is not finite", limit.flag, limit.value)
+		}
+	}
+	if f.min >= f.max {
+		return nil, usagef("--min %s is not less than --max %s", formatNumber(f.min), formatNumber(f.max))
+	}
+	bins, err := f.chooseBins(cmd)
+	if err != nil {
+		return nil, err
+	}
+	grid, err := sketch.NewLinear(f.min, f.max, bins)
+	return grid, asUsage(err)
+}
+
+// chooseBins returns the number of buckets between min < max.
+func (f *releaseFlags) chooseBins(cmd *cobra.Command) (int, error) {
+	integers := f.min == math.Trunc(f.min) && f.max == math.Trunc(f.max)
+	width := f.max - f.min
+	switch {
+	case f.integer && !integers:
+		return 0, usagef("--min %s and --max %s must be whole numbers with --integer", formatNumber(f.min), formatNumber(f.max))
+	case f.integer && width > sketch.MaxBuckets-2:
+		return 0, usagef("--integer would need %s buckets between --min and --max, more than %d", formatNumber(width), sketch.MaxBuckets-2)
+	case f.integer:
+		return int(width), nil
+	case cmd.Flags().Changed("bins"):
+		if f.bins < 1 || f.bins > sketch.MaxBuckets-2 {
+			return 0, usagef("--bins %d is not between 1 and %d", f.bins, sketch.MaxBuckets-2)
+		}
+		return f.bins, nil
+	case integers && width <= defaultBins:
+		bins := int(width)
+		for bins*2 <= defaultBins {
+			bins *= 2
+		}
+		return bins, nil
+	}
+	return defaultBins, nil
+}
+
+// read counts the values of the input, and returns the name of their column, if any. It takes memory for one row, whatever the number of rows.
+func (f *releaseFlags) read(in io.Reader, s *sketch.Binned) (name string, err error) {
+	var columns []string
+	if f.column != "" {
+		columns = []string{f.column}
+	}
+	rows, err := newColumnReader(in, byte(*f.delimiter), !f.noHeader, columns)
+	if err != nil {
+		return "", err
+	}
+	if len(rows.names) > 0 {
+		name = rows.names[0]
+	}
+	batch := make([]float64, 0, 1024)
+	for {
+		cells, err := rows.read()
+		switch {
+		case errors.Is(err, io.EOF):
+			s.AddBatch(batch)
+			return name, nil
+		case f.skipInvalid && isRowError(err):
+			continue
+		case err != nil:
+			return "", err
+		}
+		x, ok := parseValue(cells[0])
+		if !ok || math.IsNaN(x) {
+			if f.skipInvalid {
+				continue
+			}
+			hint := ""
+			if f.column == "" {
+				hint = "; --column picks a column of a table"
+			}
+			return "", &rowError{rows.line(), shorten(cells[0]) + " is not a number" + hint}
+		}
+		if batch = append(batch, x); len(batch) == cap(batch) {
+			s.AddBatch(batch)
+			batch = batch[:0]
+		}
+	}
+}
+
+// fileResult returns a release of a file as it is printed.
+func fileResult(metric string, r *dp.Result) resultView {
+	unit := "event"
+	if r.Contributions > 1 {
+		unit = "user"
+	}
+	return resultView{
+		Metric:        metric,
+		Estimator:     r.Estimator,
+		Epsilon:       epsilonNumber(r.Epsilon),
+		Neighbours:    r.Neighbours,
+		Unit:          unit,
+		Contributions: r.Contributions,
+		Prior:         r.Prior,
+		Quantiles:     viewQuantiles(r.Quantiles),
+	}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/quietile/quietile/dp"
+)
+
+// resultView is a release as it is printed. The names of its JSON fields do not change.
+type resultView struct {
+	Metric string `json:"metric"`
+	// Window is nil for what is no window of a stream.
+	Window    *windowView `json:"window"`
+	Estimator string      `json:"estimator"`
+	// Epsilon is the exact decimal, a number in JSON.
+	Epsilon       json.Number    `json:"epsilon"`
+	Delta         float64        `json:"delta"`
+	Neighbours    string         `json:"neighbours"`
+	Unit          string         `json:"unit"`
+	Contributions int            `json:"contributions"`
+	Prior         string         `json:"prior"`
+	ReleaseID     string         `json:"release_id,omitempty"`
+	Quantiles     []quantileView `json:"quantiles"`
+}
+
+// windowView is a window of event time, [Start, End).
+type windowView struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+}
+
+// quantileView is the answer to one q.
+type quantileView struct {
+	Q     float64 `json:"q"`
+	Value float64 `json:"value"`
+	// Lower and Upper bound the bucket that holds the answer.
+	Lower edge `json:"lower"`
+	Upper edge `json:"upper"`
+	// RankError is nil when the release says nothing of it.
+	RankError *float64 `json:"rank_error"`
+}
+
+// edge is an end of a bucket, null in JSON when the bucket reaches to infinity.
+type edge float64
+
+// MarshalJSON writes a number or null.
+func (e edge) MarshalJSON() ([]byte, error) {
+	if math.IsInf(float64(e), 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(e))
+}
+
+func (e edge) String() string {
+	switch {
+	case math.IsInf(float64(e), -1):
+		return "-inf"
+	case math.IsInf(float64(e), 1):
+		return "+inf"
+	}
+	return formatNumber(float64(e))
+}
+
+// formatNumber returns the shortest decimal that reads back as x.
+func formatNumber(x float64) string {
+	format := byte('f')
+	if abs := math.Abs(x); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e' // as encoding/json does
+	}
+	return strconv.FormatFloat(x, format, -1, 64)
+}
+
+// epsilonNumber returns ε as a JSON number.
+func epsilonNumber(e dp.Epsilon) json.Number { return json.Number(e.String()) }
+
+// printResult prints a release in one of the formats table, json and csv.
+func printResult(w io.Writer, format string, r resultView) error {
+	switch format {
+	case formatJSON:
+		return printJSON(w, r)
+	case formatCSV:
+		return printResultCSV(w, r)
+	}
+	return printResultTable(w, r)
+}
+
+func printResultTable(w io.Writer, r resultView) error {
+	name := r.Metric
+	if name != "" {
+		name = printable(name) + ": "
+	}
+	window := ""
+	if r.Window != nil {
+		window = fmt.Sprintf(", window %s to %s", r.Window.Start.UTC().Format(time.RFC3339), r.Window.End.UTC().Format(time.RFC3339))
+	}
+	loss := "ε = " + r.Epsilon.String()
+	if r.Delta > 0 {
+		loss += ", δ = " + formatNumber(r.Delta)
+	}
+	records := "records"
+	if r.Contributions == 1 {
+		records = "record"
+	}
+	if _, err := fmt.Fprintf(w, "%s%s, %s, %s prior%s\nunit %s of at most %d %s, %s neighbours\n",
+		name, r.Estimator, loss, r.Prior, window, r.Unit, r.Contributions, records, r.Neighbours); err != nil {
+		return err
+	}
+	if r.ReleaseID != "" {
+		if _, err := fmt.Fprintf(w, "release %s\n", r.ReleaseID); err != nil {
+			return err
+		}
+	}
+	columns := []tableColumn{number("q"), number("value"), number("lower"), number("upper")}
+	rankErrors := false
+	for _, q := range r.Quantiles {
+		rankErrors = rankErrors || q.RankError != nil
+	}
+	if rankErrors {
+		columns = append(columns, number("rank error"))
+	}
+	var rows [][]string
+	for _, q := range r.Quantiles {
+		row := []string{formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String()}
+		if rankErrors {
+			row = append(row, q.rankError())
+		}
+		rows = append(rows, row)
+	}
+	return printTable(w, columns, rows)
+}
+
+// rankError returns the rank error, or nothing where there is none.
+func (q quantileView) rankError() string {
+	if q.RankError == nil {
+		return ""
+	}
+	return formatNumber(*q.RankError)
+}
+
+// printResultCSV prints a row for each quantile, with all that holds for the whole release repeated.
+func printResultCSV(w io.Writer, r resultView) error {
+	start, end := "", ""
+	if r.Window != nil {
+		start, end = r.Window.Start.UTC().Format(time.RFC3339Nano), r.Window.End.UTC().Format(time.RFC3339Nano)
+	}
+	header := []string{
+		"metric", "window_start", "window_end", "q", "value", "lower", "upper", "rank_error",
+		"estimator", "epsilon", "delta", "neighbours", "unit", "contributions", "prior", "release_id",
+	}
+	var rows [][]string
+	for _, q := range r.Quantiles {
+		rows = append(rows, []string{
+			r.Metric, start, end, formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String(), q.rankError(),
+			r.Estimator, r.Epsilon.String(), formatNumber(r.Delta), r.Neighbours, r.Unit, strconv.Itoa(r.Contributions), r.Prior, r.ReleaseID,
+		})
+	}
+	return printCSV(w, header, rows)
+}
+
+// viewQuantiles returns answers as they are printed.
+func viewQuantiles(answers []dp.Quantile) []quantileView {
+	views := make([]quantileView, len(answers))
+	for i, a := range answers {
+		views[i] = quantileView{Q: a.Q, Value: a.Value, Lower: edge(a.Lower), Upper: edge(a.Upper)}
+	}
+	return views
+}
