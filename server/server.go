@@ -30,6 +30,9 @@ import (
 	"github.com/quietile/quietile/server/subject"
 )
 
+// LossError says that the ingest stream no longer holds messages that were not counted yet.
+type LossError = ingest.LossError
+
 // ErrLocked says that another server runs on the data directory.
 var ErrLocked = errors.New("the data directory is in use by another server")
 
@@ -49,6 +52,8 @@ type Options struct {
 	MaxStreamBytes int64
 	// AnswerSlot is the raster of the times at which fresh answers are sent. Default 100 ms.
 	AnswerSlot time.Duration
+	// AcceptLoss starts although the ingest stream lost samples before they were counted.
+	AcceptLoss bool
 	// Logger for operators. Default: discard.
 	Logger *slog.Logger
 
@@ -239,7 +244,12 @@ func (s *Server) repair(ctx context.Context, c broker.Config) error {
 	if err != nil {
 		return err
 	}
-	return ingest.Repair(ctx, js, s.store, s.opts.Partitions, s.opts.Logger)
+	err = ingest.Repair(ctx, js, s.store, s.opts.Partitions, s.opts.Logger)
+	if loss := (*LossError)(nil); errors.As(err, &loss) && s.opts.AcceptLoss {
+		s.opts.Logger.Warn("samples are lost", "error", err)
+		return nil
+	}
+	return err
 }
 
 func streams(opts Options) []jetstream.StreamConfig {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -43,6 +44,9 @@ It runs until it is interrupted. Killing it loses nothing that a publisher was t
 			}
 			opts.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 			s, err := server.Start(cmd.Context(), opts)
+			if loss := (*server.LossError)(nil); errors.As(err, &loss) {
+				return fmt.Errorf("%w: --accept-loss starts all the same", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -68,6 +72,7 @@ It runs until it is interrupted. Killing it loses nothing that a publisher was t
 	f.IntVar(&opts.Partitions, "partitions", 16, "partitions of a new data directory; they never change afterwards")
 	f.Int64Var(&opts.MaxStreamBytes, "max-stream-bytes", 4<<30, "limit of the stream of samples; publishers wait when it is full")
 	f.DurationVar(&opts.AnswerSlot, "answer-slot", 100*time.Millisecond, "raster of the times at which fresh answers are sent")
+	f.BoolVar(&opts.AcceptLoss, "accept-loss", false, "start although the stream lost samples before they were counted")
 	f.TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	return cmd
 }
