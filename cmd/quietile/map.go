@@ -20,7 +20,7 @@ row. The first line of each input names its columns unless --no-header is given.
 a key, a tab and a sketch in base64, sorted by key; "quietile reduce" merges those of equal keys, so it
 makes no difference how rows are spread over mappers.
 
-At most --max-keys sketches are held; when a further key comes they are written and forgotten, so that a
+At most --max-keys keys are held; when a further one comes they are written and forgotten, so that a
 key may be written several times.
 
 The sketches are exact counts and not private: publish them to nobody. A value that is no number, and a
@@ -60,7 +60,7 @@ func newMapCommand() *cobra.Command {
 	flags.BoolVar(&f.noHeader, "no-header", false, "the first line is a row, not the columns' names")
 	f.delimiter = addDelimiter(cmd)
 	f.grid = addGrid(cmd, "grid of the sketches, the same for all mappers of a job", standard)
-	flags.IntVar(&f.maxKeys, "max-keys", 100_000, "sketches that are held in memory")
+	flags.IntVar(&f.maxKeys, "max-keys", 100_000, "keys that are held in memory")
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func runMap(cmd *cobra.Command, names []string, f *mapFlags) error {
 		return err
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	c := &combiner{grid: f.grid.grid, most: f.maxKeys, sketches: make(map[string]*sketch.Binned), out: recordWriter{w: out}}
+	c := &combiner{grid: f.grid.grid, most: f.maxKeys, tallies: make(map[string]*tally), out: recordWriter{w: out}}
 	for _, name := range names {
 		if err := f.mapInput(cmd, name, c); err != nil {
 			return err
@@ -119,44 +119,65 @@ func (f *mapFlags) mapInput(cmd *cobra.Command, name string, c *combiner) error 
 	return fmt.Errorf("%s: %w", in.name, err)
 }
 
-// combiner holds a sketch for each of the keys seen lately.
+// combiner counts the values of each of the keys seen lately.
 type combiner struct {
-	grid     *sketch.Grid
-	most     int
-	sketches map[string]*sketch.Binned
-	idle     []*sketch.Binned // emptied ones, used again
-	out      recordWriter
+	grid    *sketch.Grid
+	most    int
+	tallies map[string]*tally
+	idle    []*sketch.Binned // emptied ones, used again
+	out     recordWriter
 }
 
+// tally holds the values of a key: the last few as they are, so that a key with few values takes little memory, the others in a sketch.
+type tally struct {
+	recent []float64
+	sketch *sketch.Binned // nil at first
+}
+
+// mostRecent is how many values a tally holds as they are.
+const mostRecent = 64
+
 func (c *combiner) add(key []byte, x float64) error {
-	s := c.sketches[string(key)]
-	if s == nil {
-		if len(c.sketches) == c.most {
+	t := c.tallies[string(key)]
+	if t == nil {
+		if len(c.tallies) == c.most {
 			if err := c.flush(); err != nil {
 				return err
 			}
 		}
-		if last := len(c.idle) - 1; last >= 0 {
-			s, c.idle = c.idle[last], c.idle[:last]
-		} else {
-			s = sketch.NewBinned(c.grid)
-		}
-		c.sketches[string(key)] = s
+		t = new(tally)
+		c.tallies[string(key)] = t
 	}
-	s.Add(x)
+	if t.recent = append(t.recent, x); len(t.recent) == mostRecent {
+		c.count(t)
+	}
 	return nil
+}
+
+// count moves the recent values of a tally into its sketch.
+func (c *combiner) count(t *tally) {
+	if t.sketch == nil {
+		if last := len(c.idle) - 1; last >= 0 {
+			t.sketch, c.idle = c.idle[last], c.idle[:last]
+		} else {
+			t.sketch = sketch.NewBinned(c.grid)
+		}
+	}
+	t.sketch.AddBatch(t.recent)
+	t.recent = t.recent[:0]
 }
 
 // flush writes and forgets what is held, in the order of the keys.
 func (c *combiner) flush() error {
-	for _, key := range slices.Sorted(maps.Keys(c.sketches)) {
-		s := c.sketches[key]
-		if err := c.out.write(key, s); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(c.tallies)) {
+		t := c.tallies[key]
+		c.count(t)
+		if err := c.out.write(key, t.sketch); err != nil {
 			return err
 		}
-		s.Reset()
-		c.idle = append(c.idle, s)
+		t.sketch.Reset()
+		c.idle = append(c.idle, t.sketch)
 	}
-	clear(c.sketches)
+	clear(c.tallies)
 	return nil
 }

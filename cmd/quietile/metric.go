@@ -114,6 +114,7 @@ func newMetricShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show METRIC",
 		Short:   "Print the declaration of a metric and its source as a policy file",
+		Long:    `Show prints the latest version of a metric and the source whose budget it spends, in the form that apply reads.`,
 		Example: "  quietile metric show checkout-latency > metric.yaml",
 		Args:    positional(cobra.ExactArgs(1)),
 	}

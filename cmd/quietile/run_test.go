@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/quietile/quietile/dp/budget"
 )
 
@@ -96,14 +98,19 @@ func TestHelpDocumentsExitCodes(t *testing.T) {
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
-	for _, cmd := range newRoot().Commands() {
-		if !cmd.Runnable() || cmd.Name() == "help" || cmd.Name() == "completion" {
-			continue
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.HasSubCommands() {
+			for _, sub := range cmd.Commands() {
+				walk(sub)
+			}
+			return
 		}
 		if cmd.Long == "" || cmd.Example == "" || cmd.Short == "" {
-			t.Errorf("command %s lacks a short text, a long text or an example", cmd.Name())
+			t.Errorf("%s lacks a short text, a long text or an example", cmd.CommandPath())
 		}
 	}
+	walk(newRoot())
 }
 
 func TestErrorsHaveTheirExitCodes(t *testing.T) {
