@@ -57,6 +57,7 @@ type Worker struct {
 	letters []DeadLetter
 	bytes   int
 	flushed uint64        // sequence that the store covers
+	wanted  uint64        // highest sequence that Wait waits for
 	moved   chan struct{} // closed and replaced whenever flushed grows
 	err     error         // why the worker stopped
 	marks   []mark
@@ -184,7 +185,10 @@ func (w *Worker) handle(ctx context.Context, m jetstream.Msg) error {
 	}); err != nil {
 		return fmt.Errorf("message %d: %w", sequence, err)
 	}
-	if len(w.letters) >= maxLetters || w.bytes >= maxLetterBytes {
+	switch {
+	case sequence >= w.wanted && w.wanted > w.flushed:
+		return w.flushLocked(ctx)
+	case len(w.letters) >= maxLetters || w.bytes >= maxLetterBytes:
 		return w.send(ctx)
 	}
 	return nil
@@ -242,6 +246,10 @@ func (w *Worker) send(ctx context.Context) error {
 func (w *Worker) flush(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.flushLocked(ctx)
+}
+
+func (w *Worker) flushLocked(ctx context.Context) error {
 	if w.engine.Last() == w.flushed {
 		return nil
 	}
@@ -303,10 +311,11 @@ func (w *Worker) purge(ctx context.Context) error {
 	return nil
 }
 
-// Wait returns when the store covers a message of the log.
+// Wait returns when the store covers a message of the log, which is flushed as soon as it is applied.
 func (w *Worker) Wait(ctx context.Context, sequence uint64) error {
 	for {
 		w.mu.Lock()
+		w.wanted = max(w.wanted, sequence)
 		flushed, moved, err := w.flushed, w.moved, w.err
 		w.mu.Unlock()
 		switch {
