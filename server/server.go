@@ -92,7 +92,7 @@ const (
 // Start starts a server and returns when it takes samples and questions. ctx bounds the start only.
 func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if opts.DataDir == "" {
-		return nil, errors.New("DataDir is empty")
+		return nil, errors.New("the data directory is not named")
 	}
 	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
@@ -101,7 +101,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		opts.Partitions = subject.DefaultPartitions
 	}
 	if opts.Partitions < 1 || opts.Partitions > 1024 {
-		return nil, fmt.Errorf("Partitions %d is outside 1 to 1024", opts.Partitions)
+		return nil, fmt.Errorf("partitions: %d is outside 1 to 1024", opts.Partitions)
 	}
 	if opts.MaxStreamBytes == 0 {
 		opts.MaxStreamBytes = 4 << 30

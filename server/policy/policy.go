@@ -129,6 +129,10 @@ func validateMetric(m *quietilev1.Metric, s *quietilev1.Source) error {
 	return nil
 }
 
+// notice is how long before a period begins a change must be declared to be in force in it. Samples may be
+// a minute ahead of the stream's time, and the change must stand in every partition's log before them.
+const notice = 2 * time.Minute
+
 // Change returns what wanted, a valid policy, adds to or changes in current, which holds the latest
 // version of everything declared. What wanted does not name stays.
 //
@@ -172,8 +176,9 @@ func Change(current, wanted *quietilev1.Policy, now time.Time) (*quietilev1.Poli
 			return nil, fmt.Errorf("metric %q: source %q cannot become %q", m.GetName(), old.GetSource(), m.GetSource())
 		}
 		next.Version++
-		// Not before the version it follows, which may have been declared by a clock that was ahead.
-		next.EffectiveFromUnixNano = max(periodEnd(m.GetPeriodNanos(), now.UnixNano()), old.GetEffectiveFromUnixNano())
+		// Not before the version it follows, which may have been declared by a clock that was ahead; and
+		// not in a period for which samples ahead of their time may have come already.
+		next.EffectiveFromUnixNano = max(periodEnd(m.GetPeriodNanos(), now.Add(notice).UnixNano()), old.GetEffectiveFromUnixNano())
 		change.Metrics = append(change.Metrics, next)
 	}
 	return change, nil

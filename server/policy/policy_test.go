@@ -494,3 +494,34 @@ func FuzzParseRefusesInOneLineOrReadsWhatFormatWrites(f *testing.F) {
 		}
 	})
 }
+
+func TestAChangeAtTheLastMinuteWaitsForAnotherPeriod(t *testing.T) {
+	parse := func(bins int) *quietilev1.Policy {
+		t.Helper()
+		p, err := Parse(fmt.Appendf(nil, `
+sources: [{name: s, unit: event, epsilon: 1, period: 24h}]
+metrics: [{name: m, source: s, grid: {linear: {lower: 0, upper: 1, bins: %d}}}]`, bins))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	current, err := Change(&quietilev1.Policy{}, parse(10), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(now time.Time, want time.Time) {
+		t.Helper()
+		change, err := Change(current, parse(20), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Unix(0, change.GetMetrics()[0].GetEffectiveFromUnixNano()).UTC(); !got.Equal(want) {
+			t.Errorf("declared at %v it is in force from %v, want %v", now, got, want)
+		}
+	}
+	f(day.Add(23*time.Hour), day.Add(24*time.Hour))
+	f(day.Add(24*time.Hour-notice-1), day.Add(24*time.Hour))
+	f(day.Add(24*time.Hour-notice), day.Add(48*time.Hour))
+}

@@ -236,7 +236,7 @@ func (s *Service) dump(_ context.Context, q *quietilev1.DumpRequest) (*quietilev
 		return nil, err
 	}
 	start, end := policy.WindowOf(m, q.GetWindowTimeUnixNano())
-	b, err := s.Store.Window(m.GetName(), start, grid)
+	b, err := s.Store.Window(m.GetName(), start, m.GetVersion(), grid)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -205,7 +206,8 @@ func (c *Catalog) Seal(ctx context.Context, metric string, through int64, follow
 	if err != nil {
 		return err
 	}
-	if last := versions[len(versions)-1]; last.GetClock() != quietilev1.Clock_CLOCK_MANUAL {
+	manual := func(m *quietilev1.Metric) bool { return m.GetClock() == quietilev1.Clock_CLOCK_MANUAL }
+	if !slices.ContainsFunc(versions, manual) {
 		return fmt.Errorf("metric %s has the stream's clock, which seals its windows by itself: only a metric with clock manual can be sealed", metric)
 	}
 	return c.everywhere(ctx, &quietilev1.Control{Kind: &quietilev1.Control_Seal{Seal: &quietilev1.Seal{

@@ -68,7 +68,7 @@ type metric struct {
 	name     string
 	versions []*version // ascending
 	sealed   int64      // manual clock: everything that ends at or before it is sealed
-	windows  map[int64]*window
+	windows  map[windowID]*window
 	periods  map[int64]*period
 	stats    store.Stats
 
@@ -80,6 +80,14 @@ type metric struct {
 type version struct {
 	*quietilev1.Metric
 	grid *sketch.Grid
+}
+
+// windowID names a window. Samples of one window follow one version of the metric; should a version
+// reach a partition only after its first windows have begun, which takes a crash while it was being
+// declared, the samples before it are kept apart.
+type windowID struct {
+	start   int64
+	version uint32
 }
 
 // window is an open window. Its samples since the last flush are in delta, the earlier ones in the
@@ -143,12 +151,7 @@ func NewEngine(s *store.Store, ring *keys.Ring, n int, dead func(DeadLetter)) (*
 // loadUnits brings back the contribution counters of the windows and periods that are open.
 func (e *Engine) loadUnits(p *partition, m *metric) error {
 	err := e.store.Units(m.name, p.id, func(start int64, u keys.UnitID, n uint32) {
-		w := m.windows[start]
-		if w == nil {
-			w = newWindow(start, m.at(start))
-			m.windows[start] = w
-		}
-		w.kept[u] = n
+		m.window(start, m.at(start)).kept[u] = n
 	})
 	if err != nil {
 		return err
@@ -162,6 +165,17 @@ func newWindow(start int64, v *version) *window {
 	w := &window{start: start, version: v, delta: sketch.NewBinned(v.grid)}
 	if v.GetUnit() == quietilev1.Unit_UNIT_USER {
 		w.kept, w.dirty = map[keys.UnitID]uint32{}, map[keys.UnitID]struct{}{}
+	}
+	return w
+}
+
+// window returns the window that starts at start.
+func (m *metric) window(start int64, v *version) *window {
+	id := windowID{start, v.GetVersion()}
+	w := m.windows[id]
+	if w == nil {
+		w = newWindow(start, v)
+		m.windows[id] = w
 	}
 	return w
 }
@@ -180,7 +194,7 @@ func newMetric(name string) *metric {
 	return &metric{
 		name:    name,
 		sealed:  math.MinInt64,
-		windows: map[int64]*window{},
+		windows: map[windowID]*window{},
 		periods: map[int64]*period{},
 	}
 }
@@ -485,12 +499,7 @@ func (mt *metric) windowFor(v *version, t, now int64) *window {
 	if mt.isSealed(v.Metric, end, now) {
 		return nil
 	}
-	w := mt.windows[start]
-	if w == nil {
-		w = newWindow(start, v)
-		mt.windows[start] = w
-	}
-	return w
+	return mt.window(start, v)
 }
 
 // isSealed says whether a window that ends at end is sealed at a stream time, which is a tick's or
@@ -650,9 +659,10 @@ func (e *Engine) flushMetric(b *store.Batch, p *partition, mt *metric) error {
 		}
 		mt.dirtyStats = false
 	}
-	for start, w := range mt.windows {
+	for id, w := range mt.windows {
+		start := id.start
 		if w.delta.Count() > 0 {
-			if err := b.AddCounts(mt.name, start, p.id, w.delta); err != nil {
+			if err := b.AddCounts(mt.name, start, id.version, p.id, w.delta); err != nil {
 				return err
 			}
 			w.delta.Reset()
@@ -669,7 +679,7 @@ func (e *Engine) flushMetric(b *store.Batch, p *partition, mt *metric) error {
 					return err
 				}
 			}
-			delete(mt.windows, start)
+			delete(mt.windows, id)
 		}
 	}
 	for start, pd := range mt.periods {

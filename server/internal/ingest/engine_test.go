@@ -164,7 +164,7 @@ func outcomeOf(t testing.TB, s *store.Store, letters map[string]string) outcome 
 		starts, err := s.Windows(name)
 		must(err)
 		for _, start := range starts {
-			b, err := s.Window(name, start, grid)
+			b, err := s.Window(name, start, 1, grid)
 			must(err)
 			o.Counts[fmt.Sprint(name, " ", (start-origin)/hour)] = fmt.Sprintf("%x", b.AppendCounts(nil))
 		}
@@ -355,11 +355,11 @@ func TestOneUnitNeverChangesWhatHappensToAnothersSamples(t *testing.T) {
 			}
 			changed := 0
 			for _, start := range starts {
-				x, err := a.Window(key, start, grid)
+				x, err := a.Window(key, start, 1, grid)
 				if err != nil {
 					t.Fatal(err)
 				}
-				y, err := b.Window(key, start, grid)
+				y, err := b.Window(key, start, 1, grid)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -514,4 +514,33 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCountsOfTwoVersionsOfAMetricStayApart(t *testing.T) {
+	j := newJourney(t)
+	j.now = origin + 30*minute
+	j.sample("size", "a", 1, origin+30*minute)
+	p, err := policy.Parse([]byte(enginePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := proto.CloneOf(p.GetMetrics()[1])
+	next.Version, next.EffectiveFromUnixNano = 2, origin // later than its first window began
+	next.Grid.GetExponential().Scale = 3
+	j.everywhere(&quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: next}})
+	j.sample("size", "a", 1, origin+30*minute)
+	s, _ := run(t, j.log)
+	for version, m := range []*quietilev1.Metric{p.GetMetrics()[1], next} {
+		grid, err := sketch.GridFromProto(m.GetGrid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Window("size", origin, uint32(version+1), grid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Count() != 1 || b.Bucket(grid.Index(1)) != 1 {
+			t.Errorf("version %d holds %v, want one sample", version+1, b)
+		}
+	}
 }

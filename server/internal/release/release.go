@@ -90,7 +90,7 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	if s.charged != nil {
 		s.charged()
 	}
-	data, err := s.store.Window(m.GetName(), entry.GetWindowStartUnixNano(), grid)
+	data, err := s.store.Window(m.GetName(), entry.GetWindowStartUnixNano(), m.GetVersion(), grid)
 	if err != nil {
 		return nil, false, err
 	}

@@ -7,7 +7,7 @@ import "encoding/binary"
 const (
 	spaceMeta    = 'i' // name → value
 	spaceCursor  = 'c' // partition → cursor and watermark
-	spaceCounts  = 's' // metric, window, partition → counts, merged by addition
+	spaceCounts  = 's' // metric, window, version, partition → counts, merged by addition
 	spaceUnit    = 'u' // metric, partition, window, unit → samples kept
 	spacePeriod  = 'k' // metric, partition, period, unit → windows kept
 	spaceStats   = 'x' // metric, partition → operator's counters
@@ -33,8 +33,9 @@ func cursorKey(p int) []byte {
 	return binary.BigEndian.AppendUint16([]byte{spaceCursor}, uint16(p))
 }
 
-func countsKey(metric string, window int64, p int) []byte {
-	return binary.BigEndian.AppendUint16(appendTime(appendMetric(spaceCounts, metric), window), uint16(p))
+// countsKey is the prefix of the keys of a window's counts in all partitions.
+func countsKey(metric string, window int64, version uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendTime(appendMetric(spaceCounts, metric), window), version)
 }
 
 // unitsKey is the prefix of the keys of all units of a window or period.

@@ -221,11 +221,11 @@ func (s *Store) units(space byte, metric string, p int, f func(int64, keys.UnitI
 	})
 }
 
-// Window returns the sketch of a window: the sum over all partitions.
-func (s *Store) Window(metric string, window int64, grid *sketch.Grid) (*sketch.Binned, error) {
+// Window returns the sketch of a window under a version of the metric, whose grid is grid: the sum over
+// all partitions.
+func (s *Store) Window(metric string, window int64, version uint32, grid *sketch.Grid) (*sketch.Binned, error) {
 	sum := sketch.NewBinned(grid)
-	prefix := appendTime(appendMetric(spaceCounts, metric), window)
-	err := scan(s.db, prefix, func(rest, value []byte) error {
+	err := scan(s.db, countsKey(metric, window, version), func(rest, value []byte) error {
 		if err := sum.AddCounts(value); err != nil {
 			return fmt.Errorf("counts of %s in partition %d: %w", metric, binary.BigEndian.Uint16(rest), err)
 		}
@@ -301,9 +301,10 @@ func (b *Batch) SetCursor(p int, c Cursor) error {
 	return b.b.Set(cursorKey(p), v, nil)
 }
 
-// AddCounts adds the counts of a sketch to a window.
-func (b *Batch) AddCounts(metric string, window int64, p int, s *sketch.Binned) error {
-	return b.b.Merge(countsKey(metric, window, p), s.AppendCounts(nil), nil)
+// AddCounts adds the counts of a sketch to a window under a version of the metric.
+func (b *Batch) AddCounts(metric string, window int64, version uint32, p int, s *sketch.Binned) error {
+	key := binary.BigEndian.AppendUint16(countsKey(metric, window, version), uint16(p))
+	return b.b.Merge(key, s.AppendCounts(nil), nil)
 }
 
 // SetUnit sets how many samples of a unit a window keeps.
