@@ -15,8 +15,6 @@ const (
 	mantissaBits = 52
 	mantissaMask = 1<<mantissaBits - 1
 	bias         = 1023
-	// minExponent is the exponent of the smallest subnormal.
-	minExponent = -1074
 )
 
 func scaleError(scale int) error {
