@@ -198,7 +198,8 @@ func TestKillingTheServerLosesNothingAndCountsNothingTwice(t *testing.T) {
 	}
 	random.Shuffle(len(samples), func(i, j int) { samples[i], samples[j] = samples[j], samples[i] })
 
-	// Each round publishes its share while the server is killed at a random moment.
+	// Each round publishes its share, at a pace that lasts about as long as the server lives, so that
+	// batches are under way when it is killed.
 	rounds := make(chan struct{})
 	published := make(chan error, 1)
 	go func() {
@@ -211,6 +212,9 @@ func TestKillingTheServerLosesNothingAndCountsNothingTwice(t *testing.T) {
 			if i%(len(samples)/(kills+1)) == 0 {
 				<-rounds
 			}
+			if i%400 == 0 {
+				time.Sleep(time.Millisecond)
+			}
 			if err := publisher.Add(s); err != nil {
 				published <- err
 				return
@@ -220,7 +224,7 @@ func TestKillingTheServerLosesNothingAndCountsNothingTwice(t *testing.T) {
 	}()
 	for range kills {
 		rounds <- struct{}{}
-		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
 		p.kill()
 		p.start()
 	}

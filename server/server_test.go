@@ -382,6 +382,36 @@ func TestAnonymousClientsCanOnlyPublishAndAsk(t *testing.T) {
 	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 2})
 }
 
+func TestABatchSentAgainAfterARestartIsCountedOnce(t *testing.T) {
+	dir := t.TempDir()
+	data, err := proto.Marshal(&quietilev1.SampleBatch{Columns: []*quietilev1.SampleColumn{{Metric: "load", Values: []float64{1, 2, 3}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(s *server.Server) {
+		t.Helper()
+		nc, err := nats.Connect(s.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		m := nats.NewMsg(subject.Batch(5))
+		m.Data = data
+		m.Header.Set(jetstream.MsgIDHeader, "publisher-1")
+		if _, err := nc.RequestMsg(m, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, c := engine(t, dir)
+	send(s)
+	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 3})
+	s.Close()
+	s, c = engine(t, dir)
+	send(s)
+	publish(t, c, client.Sample{Metric: "load", Value: 9})
+	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 4})
+}
+
 func TestASecondServerOnTheSameDirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	engine(t, dir)

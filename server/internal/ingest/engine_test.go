@@ -449,8 +449,9 @@ func TestOnlyTicksAndTheSamplesOwnTimeMakeItLate(t *testing.T) {
 	j.sample("size", "a", 1, origin) // within the lateness
 	late(0)
 	j.now = origin + 30*hour
-	j.sample("size", "b", 1, origin+30*hour) // far ahead, of somebody else
-	j.now = origin + hour + 6*minute         // a clock that stepped back
+	j.sample("size", "a", 1, origin+30*hour) // another one, far ahead
+	j.now = origin + hour + 10*minute - 1    // a clock that stepped back
+	j.sample("size", "a", 1, j.now+minute)   // and one as far ahead as is allowed
 	j.sample("size", "a", 1, origin)
 	late(0)
 	j.now = origin + hour + 10*minute
