@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,6 +57,9 @@ func (e *Error) Unwrap() error {
 type Client struct {
 	conn *nats.Conn
 	js   jetstream.JetStream
+
+	mu   sync.Mutex
+	lost chan struct{} // closed and replaced whenever the connection breaks
 }
 
 type config struct{ nats []nats.Option }
@@ -77,7 +81,9 @@ func WithNATS(opts ...nats.Option) Option {
 
 // Connect connects to the NATS server of an engine.
 func Connect(url string, opts ...Option) (*Client, error) {
+	client := &Client{lost: make(chan struct{})}
 	c := config{nats: []nats.Option{
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { client.disconnected() }),
 		nats.Name("quietile client"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
@@ -91,12 +97,36 @@ func Connect(url string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}
-	js, err := jetstream.New(conn)
-	if err != nil {
+	client.conn = conn
+	if client.js, err = jetstream.New(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return &Client{conn, js}, nil
+	return client, nil
+}
+
+func (c *Client) disconnected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.lost)
+	c.lost = make(chan struct{})
+}
+
+// whileConnected returns a context that also ends when the connection breaks, after which no reply to
+// what was sent before will come.
+func (c *Client) whileConnected(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	c.mu.Lock()
+	lost := c.lost
+	c.mu.Unlock()
+	go func() {
+		select {
+		case <-lost:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // Close closes the connection.

@@ -248,7 +248,7 @@ func (p *Publisher) deliver(m *nats.Msg) error {
 	var sent time.Time // first attempt of which nobody knows how it ended
 	for {
 		attempt := time.Now()
-		ctx, cancel := context.WithTimeout(p.ctx, ackWait)
+		ctx, cancel := p.client.whileConnected(p.ctx, ackWait)
 		_, err := p.client.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 		cancel()
 		if err == nil {

@@ -382,6 +382,38 @@ func TestAnonymousClientsCanOnlyPublishAndAsk(t *testing.T) {
 	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 2})
 }
 
+func TestThePublisherGivesEachBatchAnIDOfItsOwn(t *testing.T) {
+	s, c := engine(t, t.TempDir())
+	var samples []client.Sample
+	for i := range 30_000 {
+		samples = append(samples, client.Sample{Metric: "load", Value: float64(i)})
+	}
+	publish(t, c, samples...)
+	publish(t, c, samples...)
+	js, err := jetstream.New(s.EngineConn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches, err := js.OrderedConsumer(t.Context(), subject.IngestStream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{subject.Ingest + "*." + subject.BatchToken},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for len(seen) < 8 {
+		m, err := batches.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if err != nil {
+			t.Fatalf("after %d batches: %v", len(seen), err)
+		}
+		id := m.Headers().Get(jetstream.MsgIDHeader)
+		if id == "" || seen[id] {
+			t.Fatalf("id %q of a batch is empty or was there before", id)
+		}
+		seen[id] = true
+	}
+}
+
 func TestABatchSentAgainAfterARestartIsCountedOnce(t *testing.T) {
 	dir := t.TempDir()
 	data, err := proto.Marshal(&quietilev1.SampleBatch{Columns: []*quietilev1.SampleColumn{{Metric: "load", Values: []float64{1, 2, 3}}}})
