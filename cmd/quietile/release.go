@@ -10,6 +10,7 @@ import (
 
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/sketch"
+	"github.com/quietile/quietile/sketch/dump"
 )
 
 const releaseLong = `Release private quantiles of the numbers in a file, without a daemon.
@@ -32,6 +33,9 @@ The grid decides which answers are possible, and must not be looked up in the da
 An answer is its bucket's lower edge, which is the value itself where values are bucket edges, or with
 --representative within (the default on exponential grids) a point inside the bucket.
 
+With --dump FILE is a dump, of which all sketches are added up. Their grid must be the one that the flags
+describe; --public-grid takes it from the dump, and says that nobody chose it by looking at the data.
+
 A cell that is empty, NaN or no number is an error that names its line, unless --skip-invalid leaves
 such rows out.`
 
@@ -47,6 +51,8 @@ const (
 // releaseFlags are the flags of the release command.
 type releaseFlags struct {
 	column         string
+	dump           bool
+	publicGrid     bool
 	noHeader       bool
 	delimiter      *delimiterValue
 	skipInvalid    bool
@@ -64,17 +70,20 @@ type releaseFlags struct {
 func newReleaseCommand() *cobra.Command {
 	var f releaseFlags
 	cmd := &cobra.Command{
-		Use:     "release FILE|- -q LIST --epsilon E (--min A --max B | --grid SPEC)",
+		Use:     "release FILE|- -q LIST --epsilon E (--min A --max B | --grid SPEC | --dump --public-grid)",
 		GroupID: groupFiles,
 		Short:   "Release private quantiles of a file",
 		Long:    releaseLong,
 		Example: `  quietile release people.csv --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
-  zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5 --grid exponential:scale=5 --format json`,
+  zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5 --grid exponential:scale=5 --format json
+  quietile release latency.qtd --dump --public-grid --contributions 2 -q 0.5 --epsilon 1`,
 		Args: positional(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRelease(cmd, args[0], &f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.column, "column", "", "column of the values, by name or number from 1 (default: each line is a value)")
+	flags.BoolVar(&f.dump, "dump", false, "the file is a dump of sketches")
+	flags.BoolVar(&f.publicGrid, "public-grid", false, "the dump's grid is public: use it")
 	flags.BoolVar(&f.noHeader, "no-header", false, "the first line is a row, not the columns' names")
 	f.delimiter = addDelimiter(cmd)
 	flags.BoolVar(&f.skipInvalid, "skip-invalid", false, "leave out rows without a number instead of failing")
@@ -101,12 +110,23 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 		return err
 	}
 	defer in.Close()
-	s := sketch.NewBinned(grid)
-	metric, err := f.read(in, s)
+	var (
+		metric string
+		s      *sketch.Binned
+	)
+	if f.dump {
+		metric, s, err = readDump(in, grid)
+	} else {
+		s = sketch.NewBinned(grid)
+		metric, err = f.read(in, s)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.name, err)
 	}
 	in.Close()
+	if f.representative.value == representWithin || f.representative.value == "" && s.Grid().Proto().GetExponential() != nil {
+		options.Representative = dp.Within
+	}
 	r, err := dp.Release(s, options)
 	if err != nil {
 		return err
@@ -123,6 +143,12 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if f.contributions < 1 {
 		return nil, options, usagef("--contributions %d is less than 1", f.contributions)
 	}
+	if err := excludeFlags(cmd, "dump", "column", "no-header", "delimiter", "skip-invalid"); err != nil {
+		return nil, options, err
+	}
+	if f.publicGrid && !f.dump {
+		return nil, options, usagef("--public-grid needs --dump")
+	}
 	if cmd.Flags().Changed("column") {
 		if err := checkColumns(!f.noHeader, []string{"column"}, []string{f.column}); err != nil {
 			return nil, options, err
@@ -135,10 +161,34 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 		return nil, options, err
 	}
 	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions}
-	if f.representative.value == representWithin || f.representative.value == "" && grid.Proto().GetExponential() != nil {
-		options.Representative = dp.Within
-	}
 	return grid, options, asUsage(options.Validate())
+}
+
+// readDump adds up the sketches of a dump, whose grid must be grid unless that is nil. It returns the
+// metric that was dumped, if they are all of one.
+func readDump(in io.Reader, grid *sketch.Grid) (metric string, sum *sketch.Binned, err error) {
+	records, err := dump.ReadAll(in)
+	if err != nil {
+		return "", nil, err
+	}
+	if grid == nil {
+		if len(records) == 0 {
+			return "", nil, errors.New("the dump has no sketch, and so no grid")
+		}
+		grid = records[0].Sketch.Grid()
+	}
+	sum = sketch.NewBinned(grid)
+	for i, r := range records {
+		if err := sum.Merge(r.Sketch); err != nil {
+			return "", nil, fmt.Errorf("sketch %d, key %s: %w", i+1, printable(r.Key), err)
+		}
+		if name := r.Header.GetMetric(); i == 0 {
+			metric = name
+		} else if name != metric {
+			metric = ""
+		}
+	}
+	return metric, sum, nil
 }
 
 // chooseGrid returns the grid that the flags describe.
@@ -146,11 +196,17 @@ func (f *releaseFlags) chooseGrid(cmd *cobra.Command) (*sketch.Grid, error) {
 	if err := excludeFlags(cmd, "grid", "min", "max", "bins", "integer"); err != nil {
 		return nil, err
 	}
+	if err := excludeFlags(cmd, "public-grid", "grid", "min", "max", "bins", "integer"); err != nil {
+		return nil, err
+	}
 	if err := excludeFlags(cmd, "bins", "integer"); err != nil {
 		return nil, err
 	}
 	if f.grid.grid != nil {
 		return f.grid.grid, nil
+	}
+	if f.publicGrid {
+		return nil, nil
 	}
 	if !cmd.Flags().Changed("min") || !cmd.Flags().Changed("max") {
 		return nil, usagef("give the range of possible values with --min and --max, or --grid exponential:scale=5 to need none")
