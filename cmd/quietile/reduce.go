@@ -192,7 +192,7 @@ func (t *tableSink) write(key string, s *sketch.Binned) error {
 	for i := range t.quantiles {
 		cell := "-" // nothing but NaN has this key
 		if err == nil {
-			cell = edge(values[i]).String()
+			cell = edge(values[i]).compact()
 		}
 		row = append(row, cell)
 	}

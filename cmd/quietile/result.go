@@ -56,14 +56,20 @@ func (e edge) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(e))
 }
 
-func (e edge) String() string {
+func (e edge) String() string { return e.format(formatNumber) }
+
+// compact returns the edge for a table.
+func (e edge) compact() string { return e.format(compactNumber) }
+
+// format returns the edge with what finite returns of a finite one.
+func (e edge) format(finite func(float64) string) string {
 	switch {
 	case math.IsInf(float64(e), -1):
 		return "-inf"
 	case math.IsInf(float64(e), 1):
 		return "+inf"
 	}
-	return formatNumber(float64(e))
+	return finite(float64(e))
 }
 
 // formatNumber returns the shortest decimal that reads back as x.
@@ -73,6 +79,17 @@ func formatNumber(x float64) string {
 		format = 'e' // as encoding/json does
 	}
 	return strconv.FormatFloat(x, format, -1, 64)
+}
+
+// compactNumber returns x for a table: rounded to eight significant digits, but never in the digits before the point.
+func compactNumber(x float64) string {
+	const digits = 8
+	if abs := math.Abs(x); abs >= 1e8 && abs < 1e21 {
+		x = math.RoundToEven(x)
+	} else if rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'e', digits-1, 64), 64); err == nil {
+		x = rounded
+	}
+	return formatNumber(x)
 }
 
 // epsilonNumber returns ε as a JSON number.
@@ -125,21 +142,21 @@ func printResultTable(w io.Writer, r resultView) error {
 	}
 	var rows [][]string
 	for _, q := range r.Quantiles {
-		row := []string{formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String()}
+		row := []string{formatNumber(q.Q), compactNumber(q.Value), q.Lower.compact(), q.Upper.compact()}
 		if rankErrors {
-			row = append(row, q.rankError())
+			row = append(row, q.rankError(compactNumber))
 		}
 		rows = append(rows, row)
 	}
 	return printTable(w, columns, rows)
 }
 
-// rankError returns the rank error, or nothing where there is none.
-func (q quantileView) rankError() string {
+// rankError returns the rank error as format does, or nothing where there is none.
+func (q quantileView) rankError(format func(float64) string) string {
 	if q.RankError == nil {
 		return ""
 	}
-	return formatNumber(*q.RankError)
+	return format(*q.RankError)
 }
 
 // printResultCSV prints a row for each quantile, with all that holds for the whole release repeated.
@@ -155,7 +172,7 @@ func printResultCSV(w io.Writer, r resultView) error {
 	var rows [][]string
 	for _, q := range r.Quantiles {
 		rows = append(rows, []string{
-			r.Metric, start, end, formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String(), q.rankError(),
+			r.Metric, start, end, formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String(), q.rankError(formatNumber),
 			r.Estimator, r.Epsilon.String(), formatNumber(r.Delta), r.Neighbours, r.Unit, strconv.Itoa(r.Contributions), r.Prior, r.ReleaseID,
 		})
 	}

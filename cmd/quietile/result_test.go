@@ -41,14 +41,35 @@ func TestResultsPrintAsTables(t *testing.T) {
 	want := `latency: recursive, ε = 0.123456789, uniform prior, window 2026-01-02T03:00:00Z to 2026-01-02T04:00:00Z
 unit user of at most 3 records, add-remove neighbours
 release r1
-    q  value  lower        upper
- 0.05     -2   -inf           -2
-  0.5    0.1    0.1  12345678.25
-0.999  1e+21  1e+21         +inf
+    q  value  lower     upper
+ 0.05     -2   -inf        -2
+  0.5    0.1    0.1  12345678
+0.999  1e+21  1e+21      +inf
 `
 	if got := printed(t, formatTable, fakeResult()); got != want {
 		t.Errorf("table:\n%s\nwant:\n%s", got, want)
 	}
+}
+
+func TestTablesRoundNumbersButNotTheirWholePart(t *testing.T) {
+	f := func(x float64, want string) {
+		t.Helper()
+		if got := compactNumber(x); got != want {
+			t.Errorf("compactNumber(%v) = %s, want %s", x, got, want)
+		}
+	}
+	f(0, "0")
+	f(-0.5, "-0.5")
+	f(28.015625, "28.015625")
+	f(0.1+0.2, "0.3")
+	f(115.17933276955618, "115.17933")
+	f(-65.40141751386346, "-65.401418")
+	f(99999999.6, "100000000")
+	f(12345678901.5, "12345678902")
+	f(123456789012345678, "123456789012345680")
+	f(1.23456789012e-9, "1.2345679e-09")
+	f(math.MaxFloat64, "1.7976931e+308")
+	f(math.SmallestNonzeroFloat64, "5e-324")
 }
 
 func TestResultsPrintAsCSV(t *testing.T) {
