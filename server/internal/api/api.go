@@ -86,7 +86,7 @@ func Start(ctx context.Context, c Config) (*Service, error) {
 		}),
 		add(s, subject.Admin+"apply", admin, func(ctx context.Context, p *quietilev1.Policy) (*quietilev1.Done, error) {
 			if err := policy.Validate(p); err != nil {
-				return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+				return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)
 			}
 			metrics, err := c.Catalog.Apply(ctx, p, time.Now(), c.Worker)
 			return &quietilev1.Done{Metrics: metrics}, err
@@ -127,7 +127,7 @@ func add[Q, A any, PQ message[Q], PA message[A]](s *Service, on string, inboxes 
 		go func() {
 			q := PQ(new(Q))
 			if err := proto.Unmarshal(r.Data(), q); err != nil {
-				s.refuse(r, fmt.Errorf("%w: the payload is not a protobuf %s", release.ErrInvalid, q.ProtoReflect().Descriptor().Name()))
+				s.refuse(r, fmt.Errorf("%w: the payload is not a protobuf %s", control.ErrInvalid, q.ProtoReflect().Descriptor().Name()))
 				return
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
@@ -162,7 +162,7 @@ func hasPrefix(s string, prefixes []string) bool {
 func (s *Service) refuse(r micro.Request, err error) {
 	code, text := codeInternal, err.Error()
 	switch {
-	case errors.Is(err, release.ErrInvalid):
+	case errors.Is(err, control.ErrInvalid):
 		code = codeInvalid
 	case errors.Is(err, budget.ErrExceeded):
 		code = codeBudget
@@ -195,18 +195,18 @@ func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quieti
 	}
 	b, err := sketch.FromProto(l.GetSketch())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
 	grid, err := sketch.GridFromProto(m.GetGrid())
 	if err != nil {
 		return nil, err
 	}
 	if !b.Grid().Equal(grid) {
-		return nil, fmt.Errorf("%w: the sketch has grid %v, metric %s has %v", release.ErrInvalid, b.Grid(), m.GetName(), grid)
+		return nil, fmt.Errorf("%w: the sketch has grid %v, metric %s has %v", control.ErrInvalid, b.Grid(), m.GetName(), grid)
 	}
 	start, end := policy.WindowOf(m, l.GetWindowStartUnixNano())
 	if start != l.GetWindowStartUnixNano() || end != l.GetWindowEndUnixNano() {
-		return nil, fmt.Errorf("%w: %s to %s is no window of metric %s, whose windows last %s", release.ErrInvalid,
+		return nil, fmt.Errorf("%w: %s to %s is no window of metric %s, whose windows last %s", control.ErrInvalid,
 			time.Unix(0, l.GetWindowStartUnixNano()).UTC(), time.Unix(0, l.GetWindowEndUnixNano()).UTC(), m.GetName(), time.Duration(m.GetWindowNanos()))
 	}
 	sealed, err := s.Release.Sealed(m, end)
@@ -214,7 +214,7 @@ func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quieti
 		return nil, err
 	}
 	if sealed {
-		return nil, fmt.Errorf("%w: window %s of metric %s is sealed: nothing can be added to it", release.ErrInvalid, time.Unix(0, start).UTC().Format(time.RFC3339), m.GetName())
+		return nil, fmt.Errorf("%w: window %s of metric %s is sealed: nothing can be added to it", control.ErrInvalid, time.Unix(0, start).UTC().Format(time.RFC3339), m.GetName())
 	}
 	return &quietilev1.Done{}, s.Catalog.Load(ctx, &quietilev1.Load{
 		Metric:              l.GetMetric(),
@@ -225,7 +225,7 @@ func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quieti
 
 func (s *Service) dump(_ context.Context, q *quietilev1.DumpRequest) (*quietilev1.WindowSketch, error) {
 	if q.WindowTimeUnixNano == nil {
-		return nil, fmt.Errorf("%w: window_time_unix_nano is missing", release.ErrInvalid)
+		return nil, fmt.Errorf("%w: window_time_unix_nano is missing", control.ErrInvalid)
 	}
 	m, err := s.Catalog.At(q.GetMetric(), q.GetWindowTimeUnixNano())
 	if err != nil {

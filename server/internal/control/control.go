@@ -26,8 +26,12 @@ import (
 	"github.com/quietile/quietile/server/subject"
 )
 
-// ErrUnknownMetric says that no policy declares a metric.
-var ErrUnknownMetric = errors.New("unknown metric")
+var (
+	// ErrUnknownMetric says that no policy declares a metric.
+	ErrUnknownMetric = errors.New("unknown metric")
+	// ErrInvalid says that a request is wrong whatever the data.
+	ErrInvalid = errors.New("invalid request")
+)
 
 // Follower reads the ingest log.
 type Follower interface {
@@ -142,7 +146,7 @@ func (c *Catalog) Apply(ctx context.Context, p *quietilev1.Policy, now time.Time
 	for {
 		change, err := policy.Change(c.policy(), p, now)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		if len(change.GetSources()) == 0 && len(change.GetMetrics()) == 0 {
 			return nil, nil
@@ -208,7 +212,7 @@ func (c *Catalog) Seal(ctx context.Context, metric string, through int64, follow
 	}
 	manual := func(m *quietilev1.Metric) bool { return m.GetClock() == quietilev1.Clock_CLOCK_MANUAL }
 	if !slices.ContainsFunc(versions, manual) {
-		return fmt.Errorf("metric %s has the stream's clock, which seals its windows by itself: only a metric with clock manual can be sealed", metric)
+		return fmt.Errorf("%w: metric %s has the stream's clock, which seals its windows by itself: only a metric with clock manual can be sealed", ErrInvalid, metric)
 	}
 	return c.everywhere(ctx, &quietilev1.Control{Kind: &quietilev1.Control_Seal{Seal: &quietilev1.Seal{
 		Metric: metric, ThroughUnixNano: through,

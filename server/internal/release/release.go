@@ -27,12 +27,8 @@ import (
 	"github.com/quietile/quietile/sketch"
 )
 
-var (
-	// ErrInvalid says that a question is not one, whatever the data.
-	ErrInvalid = errors.New("invalid request")
-	// ErrNotSealed says that samples may still enter the window asked for.
-	ErrNotSealed = errors.New("the window is not sealed")
-)
+// ErrNotSealed says that samples may still enter the window asked for.
+var ErrNotSealed = errors.New("the window is not sealed")
 
 // Service answers questions. It is safe for concurrent use.
 type Service struct {
@@ -53,7 +49,7 @@ func New(s *store.Store, c *control.Catalog, l *Ledger, partitions int, charged 
 }
 
 // Release answers a question. fresh is false when the answer was bought before and costs nothing now.
-// Errors wrap ErrInvalid, ErrNotSealed, control.ErrUnknownMetric or budget.ErrExceeded where the
+// Errors wrap control.ErrInvalid, ErrNotSealed, control.ErrUnknownMetric or budget.ErrExceeded where the
 // question is at fault.
 func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r *quietilev1.ReleaseResult, fresh bool, err error) {
 	entry, m, opts, err := s.resolve(q)
@@ -133,10 +129,10 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 		return fail(err)
 	}
 	if e := q.GetEstimator(); e != "" && e != "recursive" {
-		return fail(fmt.Errorf("%w: unknown estimator %q: there is recursive", ErrInvalid, e))
+		return fail(fmt.Errorf("%w: unknown estimator %q: there is recursive", control.ErrInvalid, e))
 	}
 	if p := q.GetPrior(); p != "" && p != "uniform" {
-		return fail(fmt.Errorf("%w: unknown prior %q: there is uniform", ErrInvalid, p))
+		return fail(fmt.Errorf("%w: unknown prior %q: there is uniform", control.ErrInvalid, p))
 	}
 	m, start, end, err := s.window(q)
 	if err != nil {
@@ -157,7 +153,7 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 		opts.Contributions = int(m.GetMaxPerWindow())
 	}
 	if err := opts.Validate(); err != nil {
-		return fail(fmt.Errorf("%w: %w", ErrInvalid, err))
+		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
 	}
 	grid, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.GetGrid())
 	if err != nil {
