@@ -59,6 +59,7 @@ type Worker struct {
 	flushed uint64        // sequence that the store covers
 	wanted  uint64        // highest sequence that Wait waits for
 	moved   chan struct{} // closed and replaced whenever flushed grows
+	broken  error         // why the engine's state can no longer be trusted
 	err     error         // why the worker stopped
 	marks   []mark
 }
@@ -172,6 +173,9 @@ func (w *Worker) handle(ctx context.Context, m jetstream.Msg) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.broken != nil {
+		return w.broken
+	}
 	sequence := meta.Sequence.Stream
 	if last := w.engine.Last(); sequence > last+1 && last > 0 {
 		w.config.Logger.Error("messages are missing from the stream", "first", last+1, "last", sequence-1)
@@ -183,7 +187,8 @@ func (w *Worker) handle(ctx context.Context, m jetstream.Msg) error {
 		Signature: signature(m),
 		Data:      m.Data(),
 	}); err != nil {
-		return fmt.Errorf("message %d: %w", sequence, err)
+		w.broken = fmt.Errorf("message %d: %w", sequence, err)
+		return w.broken
 	}
 	switch {
 	case sequence >= w.wanted && w.wanted > w.flushed:
@@ -250,6 +255,9 @@ func (w *Worker) flush(ctx context.Context) error {
 }
 
 func (w *Worker) flushLocked(ctx context.Context) error {
+	if w.broken != nil {
+		return w.broken // what is half applied or half flushed must never be committed
+	}
 	if w.engine.Last() == w.flushed {
 		return nil
 	}
@@ -260,6 +268,7 @@ func (w *Worker) flushLocked(ctx context.Context) error {
 		return err
 	}
 	if err := w.engine.Flush(); err != nil {
+		w.broken = err
 		return err
 	}
 	w.flushed = w.engine.Last()
