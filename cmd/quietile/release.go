@@ -10,14 +10,13 @@ import (
 
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/dump"
 )
 
 const releaseLong = `Release private quantiles of the numbers in a file, without a daemon.
 
 FILE, or standard input for "-", is plain or gzip. With --column it is a table whose first line names
 the columns, unless --no-header is given; a column is picked by its name or its number from 1. Without
---column each line is a number.
+--column each line is a number, unless it is a dump file, which is recognised.
 
 All answers together are ε-differentially private for adding or removing one unit, whose share is at
 most --contributions rows (the unit is "event" when that is 1, otherwise "user"). This command keeps no
@@ -33,8 +32,10 @@ The grid decides which answers are possible, and must not be looked up in the da
 An answer is its bucket's lower edge, which is the value itself where values are bucket edges, or with
 --representative within (the default on exponential grids) a point inside the bucket.
 
-With --dump FILE is a dump, of which all sketches are added up. Their grid must be the one that the flags
-describe; --public-grid takes it from the dump, and says that nobody chose it by looking at the data.
+Of a dump all sketches are added up, whatever their keys and windows; --contributions counts a unit's
+records in all of them. Their grid must be the one that the flags describe; --dump --public-grid takes it
+from the dump, and says that nobody chose it by looking at the data and that anyone may know that the dump
+holds a sketch.
 
 A cell that is empty, NaN or no number is an error that names its line, unless --skip-invalid leaves
 such rows out.`
@@ -82,7 +83,7 @@ func newReleaseCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.column, "column", "", "column of the values, by name or number from 1 (default: each line is a value)")
-	flags.BoolVar(&f.dump, "dump", false, "the file is a dump of sketches")
+	flags.BoolVar(&f.dump, "dump", false, "the input is a dump of sketches, even if it is not recognised as one")
 	flags.BoolVar(&f.publicGrid, "public-grid", false, "the dump's grid is public: use it")
 	flags.BoolVar(&f.noHeader, "no-header", false, "the first line is a row, not the columns' names")
 	f.delimiter = addDelimiter(cmd)
@@ -110,16 +111,7 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 		return err
 	}
 	defer in.Close()
-	var (
-		metric string
-		s      *sketch.Binned
-	)
-	if f.dump {
-		metric, s, err = readDump(in, grid)
-	} else {
-		s = sketch.NewBinned(grid)
-		metric, err = f.read(in, s)
-	}
+	s, metric, err := f.readInput(cmd, in, grid)
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.name, err)
 	}
@@ -134,7 +126,10 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, r))
 }
 
-// check makes every check that needs no input.
+// textFlags are the flags that say how to read a text.
+var textFlags = []string{"column", "no-header", "delimiter", "skip-invalid"}
+
+// check makes every check that needs no input. The grid is nil if it is the dump's.
 func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, error) {
 	var options dp.Options
 	if err := requireFlags(cmd, "quantiles", "epsilon"); err != nil {
@@ -143,7 +138,7 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if f.contributions < 1 {
 		return nil, options, usagef("--contributions %d is less than 1", f.contributions)
 	}
-	if err := excludeFlags(cmd, "dump", "column", "no-header", "delimiter", "skip-invalid"); err != nil {
+	if err := excludeFlags(cmd, "dump", textFlags...); err != nil {
 		return nil, options, err
 	}
 	if f.publicGrid && !f.dump {
@@ -164,34 +159,7 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	return grid, options, asUsage(options.Validate())
 }
 
-// readDump adds up the sketches of a dump, whose grid must be grid unless that is nil. It returns the
-// metric that was dumped, if they are all of one.
-func readDump(in io.Reader, grid *sketch.Grid) (metric string, sum *sketch.Binned, err error) {
-	records, err := dump.ReadAll(in)
-	if err != nil {
-		return "", nil, err
-	}
-	if grid == nil {
-		if len(records) == 0 {
-			return "", nil, errors.New("the dump has no sketch, and so no grid")
-		}
-		grid = records[0].Sketch.Grid()
-	}
-	sum = sketch.NewBinned(grid)
-	for i, r := range records {
-		if err := sum.Merge(r.Sketch); err != nil {
-			return "", nil, fmt.Errorf("sketch %d, key %s: %w", i+1, printable(r.Key), err)
-		}
-		if name := r.Header.GetMetric(); i == 0 {
-			metric = name
-		} else if name != metric {
-			metric = ""
-		}
-	}
-	return metric, sum, nil
-}
-
-// chooseGrid returns the grid that the flags describe.
+// chooseGrid returns the grid that the flags describe, nil if it is the dump's.
 func (f *releaseFlags) chooseGrid(cmd *cobra.Command) (*sketch.Grid, error) {
 	if err := excludeFlags(cmd, "grid", "min", "max", "bins", "integer"); err != nil {
 		return nil, err
@@ -256,7 +224,28 @@ func (f *releaseFlags) chooseBins(cmd *cobra.Command) (int, error) {
 	return defaultBins, nil
 }
 
-// read counts the values of the input, and returns the name of their column, if any. It takes memory for one row, whatever the number of rows.
+// readInput counts what the input holds, a text or a dump, on the grid, which is the dump's if nil. The name is that of a text's column. Of a dump only counts are
+// taken: it has segments for windows with samples only, so that to print the metric they name would say whether there are any (PRIVACY P1).
+func (f *releaseFlags) readInput(cmd *cobra.Command, in *input, grid *sketch.Grid) (s *sketch.Binned, name string, err error) {
+	isDump, all, err := sniffDump(in)
+	if err != nil {
+		return nil, "", err
+	}
+	if !isDump && !f.dump {
+		s = sketch.NewBinned(grid)
+		name, err = f.read(all, s)
+		return s, name, err
+	}
+	for _, flag := range textFlags {
+		if cmd.Flags().Changed(flag) {
+			return nil, "", usagef("--%s is for texts, and this is a dump", flag)
+		}
+	}
+	s, err = readDump(all, grid)
+	return s, "", err
+}
+
+// read counts the values of a text, and returns the name of their column, if any. It takes memory for one row, whatever the number of rows.
 func (f *releaseFlags) read(in io.Reader, s *sketch.Binned) (name string, err error) {
 	var columns []string
 	if f.column != "" {
