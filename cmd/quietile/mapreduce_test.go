@@ -71,6 +71,61 @@ func TestShardsReduceToTheOnePassAnswer(t *testing.T) {
 	}
 }
 
+// pipeline is cat shards | quietile map | LC_ALL=C sort | quietile reduce with all commands at work at once, a mapper for each shard.
+func pipeline(t *testing.T, shards []string, reduce ...string) string {
+	t.Helper()
+	toSort, mapOut := io.Pipe()
+	toReduce, sortOut := io.Pipe()
+	var mapErr, reduceErr, reduced bytes.Buffer
+	codes := make(chan int, 2)
+	go func() {
+		code := exitOK
+		for _, shard := range shards {
+			code = max(code, run(t.Context(), []string{"map", "--no-header", "--max-keys", "3"}, strings.NewReader(shard), mapOut, &mapErr))
+		}
+		mapOut.Close()
+		codes <- code
+	}()
+	go func() {
+		text, err := io.ReadAll(toSort)
+		if err == nil {
+			_, err = io.WriteString(sortOut, sorted(string(text)))
+		}
+		sortOut.CloseWithError(err)
+	}()
+	go func() {
+		code := run(t.Context(), append([]string{"reduce"}, reduce...), toReduce, &reduced, &reduceErr)
+		toReduce.Close()
+		codes <- code
+	}()
+	if a, b := <-codes, <-codes; a != exitOK || b != exitOK {
+		t.Fatalf("exit codes %d and %d; map: %s, reduce: %s", a, b, mapErr.String(), reduceErr.String())
+	}
+	return reduced.String()
+}
+
+func TestPipelinesWriteTheOnePassAnswerInEveryFormat(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 2))
+	t.Logf("seed %d", seed)
+	var rows []string
+	for range 3000 {
+		rows = append(rows, fmt.Sprintf("host %d,%g\n", rng.IntN(40), rng.NormFloat64()))
+	}
+	for _, reduce := range [][]string{nil, {"--format", "dump"}, {"--format", "table"}} {
+		whole := succeed(t, mapped(t, strings.Join(rows, "")), append([]string{"reduce"}, reduce...)...)
+		for _, n := range []int{1, 7, 100} {
+			shards := make([]string, n)
+			for _, row := range rows {
+				shards[rng.IntN(n)] += row
+			}
+			if got := pipeline(t, shards, reduce...); got != whole {
+				t.Errorf("reduce %q of %d shards is not the one-pass answer", reduce, n)
+			}
+		}
+	}
+}
+
 func TestMapWritesTheSketchOfEachKey(t *testing.T) {
 	const grid = "linear:lower=0,upper=8,bins=8"
 	out := succeed(t, "k,v\nb,1\na,2\nb,3.5\n", "map", "--key-column", "k", "--value-column", "v", "--grid", grid)
