@@ -93,10 +93,15 @@ func NewLinear(lower, upper float64, bins int) (*Grid, error) {
 	step := number(upper)
 	step.Sub(step, low).Quo(step, number(float64(bins)))
 	at := number(0)
+	width, accuracy := step.Float64()
 	for i := range breaks {
-		at.SetInt64(int64(i))
-		at.Mul(at, step).Add(at, low)
-		breaks[i], _ = at.Float64()
+		if accuracy == big.Exact {
+			breaks[i] = math.FMA(float64(i), width, lower) // rounds once
+		} else {
+			at.SetInt64(int64(i))
+			at.Mul(at, step).Add(at, low)
+			breaks[i], _ = at.Float64()
+		}
 		if i > 0 && !(breaks[i] > breaks[i-1]) {
 			return nil, fmt.Errorf("linear %w: bins %d are more than float64 can tell apart between %v and %v", ErrGrid, bins, lower, upper)
 		}

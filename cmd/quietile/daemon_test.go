@@ -151,6 +151,9 @@ func TestADumpTravelsWholeOrNotAtAll(t *testing.T) {
 	say(t, from, strings.Repeat("30\n40\n40\n", 100), "publish", "age", "--time", "2026-03-01")
 	counted(t, from, "age", 300)
 	file := filepath.Join(t.TempDir(), "age.qtd")
+	if out := succeed(t, say(t, from, "", "dump", "visits"), "release", "-", "--dump", "--grid", "linear:lower=0,upper=10,bins=10", "-q", "0.5", "--epsilon", "1", "--format", "csv"); strings.Count(out, "\n") != 2 {
+		t.Errorf("a dump without samples releases %q", out)
+	}
 	say(t, from, "", "dump", "age", "-o", file)
 	whole, err := os.ReadFile(file)
 	if err != nil {

@@ -52,6 +52,14 @@ travel with them.`,
 			starts = append(starts[:0], at.Time)
 		}
 		return writeOutput(cmd, output, func(w io.Writer) error {
+			if len(starts) == 0 {
+				// A dump without sketches is a dump, too.
+				d, err := dump.NewWriter(w, &quietilev1.DumpHeader{Producer: "quietile dump", Metric: args[0]})
+				if err != nil {
+					return err
+				}
+				return d.Close()
+			}
 			for _, start := range starts {
 				raw, err := c.Dump(cmd.Context(), args[0], start)
 				if err != nil {
