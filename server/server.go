@@ -166,7 +166,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err := s.cat.Reinforce(ctx, s.store.Versions, s.worker); err != nil {
 		return nil, err
 	}
-	s.api, err = api.Start(running, api.Config{
+	s.api, err = api.Start(api.Config{
 		Conn: s.conn, Catalog: s.cat, Store: s.store, Worker: s.worker, Partitions: s.opts.Partitions,
 		Release: release.New(s.store, s.cat, ledger, s.opts.Partitions, opts.charged),
 		Slot:    opts.AnswerSlot, Logger: opts.Logger,

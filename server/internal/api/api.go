@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,22 +55,19 @@ type Config struct {
 // Service is the running service.
 type Service struct {
 	Config
-	ctx   context.Context
-	micro micro.Service
+	ctx    context.Context
+	cancel context.CancelFunc
+	subs   []*nats.Subscription
+
+	mu      sync.Mutex // guards stopped, and that nothing is added to running after it
+	stopped bool
+	running sync.WaitGroup
 }
 
-// Start answers requests until Stop. Requests under way are bounded by ctx.
-func Start(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, ctx: ctx}
-	var err error
-	s.micro, err = micro.AddService(c.Conn, micro.Config{
-		Name:        "quietile",
-		Version:     "0.1.0",
-		Description: "streaming quantile sketches with private release",
-	})
-	if err != nil {
-		return nil, err
-	}
+// Start answers requests until Stop.
+func Start(c Config) (*Service, error) {
+	s := &Service{Config: c}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	open := []string{"_INBOX."}
 	admin := []string{"_INBOX_ADMIN."}
 	return s, errors.Join(
@@ -107,8 +105,19 @@ func Start(ctx context.Context, c Config) (*Service, error) {
 	)
 }
 
-// Stop stops answering.
-func (s *Service) Stop() error { return s.micro.Stop() }
+// Stop stops answering, and returns when no request is under way any more.
+func (s *Service) Stop() error {
+	var err error
+	for _, sub := range s.subs {
+		err = errors.Join(err, sub.Unsubscribe())
+	}
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.cancel()
+	s.running.Wait()
+	return err
+}
 
 // message is a pointer to a protobuf message type.
 type message[T any] interface {
@@ -119,34 +128,38 @@ type message[T any] interface {
 // add serves a subject. The reply goes only to an inbox with one of the prefixes: NATS lets a client
 // name any subject for it, and the engine may write where the client may not.
 func add[Q, A any, PQ message[Q], PA message[A]](s *Service, on string, inboxes []string, f func(context.Context, PQ) (PA, error)) error {
-	name := strings.ReplaceAll(strings.TrimPrefix(on, "quietile."), ".", "-")
-	return s.micro.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
-		if !hasPrefix(r.Reply(), append([]string{"_INBOX_ADMIN."}, inboxes...)) {
+	sub, err := s.Conn.QueueSubscribe(on, "quietile", func(m *nats.Msg) {
+		if !hasPrefix(m.Reply, append([]string{"_INBOX_ADMIN."}, inboxes...)) {
 			return
 		}
-		go func() {
-			q := PQ(new(Q))
-			if err := proto.Unmarshal(r.Data(), q); err != nil {
-				s.refuse(r, fmt.Errorf("%w: the payload is not a protobuf %s", control.ErrInvalid, q.ProtoReflect().Descriptor().Name()))
-				return
-			}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.stopped {
+			return
+		}
+		s.running.Go(func() {
 			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 			defer cancel()
-			a, err := f(ctx, q)
-			if err != nil {
-				s.refuse(r, err)
-				return
+			q := PQ(new(Q))
+			a, err := PA(nil), error(nil)
+			if proto.Unmarshal(m.Data, q) == nil {
+				a, err = f(ctx, q)
+			} else {
+				err = fmt.Errorf("%w: the payload is not a protobuf %s", control.ErrInvalid, q.ProtoReflect().Descriptor().Name())
 			}
-			data, err := proto.Marshal(a)
-			if err != nil {
-				s.refuse(r, err)
-				return
+			reply := s.refusal(on, err)
+			if err == nil {
+				if reply.Data, err = proto.Marshal(a); err != nil {
+					reply = s.refusal(on, err)
+				}
 			}
-			if err := r.Respond(data); err != nil {
+			if err := m.RespondMsg(reply); err != nil {
 				s.Logger.Warn("reply", "subject", on, "error", err)
 			}
-		}()
-	}), micro.WithEndpointSubject(on))
+		})
+	})
+	s.subs = append(s.subs, sub)
+	return err
 }
 
 func hasPrefix(s string, prefixes []string) bool {
@@ -158,8 +171,12 @@ func hasPrefix(s string, prefixes []string) bool {
 	return false
 }
 
-// refuse answers with an error. Its text never depends on samples.
-func (s *Service) refuse(r micro.Request, err error) {
+// refusal returns the reply that says err, an empty one for none. Its text never depends on samples.
+func (s *Service) refusal(on string, err error) *nats.Msg {
+	reply := nats.NewMsg("")
+	if err == nil {
+		return reply
+	}
 	code, text := codeInternal, err.Error()
 	switch {
 	case errors.Is(err, control.ErrInvalid):
@@ -171,11 +188,12 @@ func (s *Service) refuse(r micro.Request, err error) {
 	case errors.Is(err, release.ErrNotSealed):
 		code = codeNotSealed
 	default:
-		s.Logger.Error("request", "subject", r.Subject(), "error", err)
+		s.Logger.Error("request", "subject", on, "error", err)
+		text = "the daemon failed to answer, and its log says why"
 	}
-	if err := r.Error(code, strings.ReplaceAll(text, "\n", "; "), nil); err != nil {
-		s.Logger.Warn("reply", "subject", r.Subject(), "error", err)
-	}
+	reply.Header.Set(micro.ErrorCodeHeader, code)
+	reply.Header.Set(micro.ErrorHeader, strings.ReplaceAll(text, "\n", "; "))
+	return reply
 }
 
 // query answers a question; a fresh answer waits for the next slot.
