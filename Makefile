@@ -36,8 +36,9 @@ check-generate: $(BIN)/tools ## that the committed Go of proto/ is what generate
 		$(BIN)/tools/buf generate --output "$$dir" && \
 		diff -r --exclude='*.proto' proto "$$dir/proto" && echo "the generated Go is up to date"
 
-bench: ## insert, merge, release and ingest, for a look; ratios beside peers come with bench/
+bench: ## insert, merge, release and ingest, for a look; then what bench/ compares, if it is there
 	$(GO) test -run '^$$' -bench . -benchmem ./sketch ./dp ./server
+	@if [ -f bench/go.mod ]; then cd bench && $(GO) run .; fi
 
 fuzz: ## every fuzz target for a little while
 	@for package in $$($(GO) list ./...); do \

@@ -6,6 +6,7 @@
 package budget
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,9 +44,34 @@ type Source struct {
 	Unit Unit
 	// Budget of each period: the most that one unit may lose by all releases of the period's data.
 	Budget dp.Epsilon
-	// Period is how much event time one budget covers: data of another period has another budget.
+	// Period is how much event time one budget covers: data of another period has another budget. Periods
+	// are aligned to the Unix epoch. It is more than 0.
 	Period time.Duration
 }
+
+// covers says what is wrong with the period of a charge unless it is the source's period that holds the
+// window. The charge would else spend another budget than the one that protects the window's data.
+func (s Source) covers(c Charge) error {
+	window, length := c.Window.UnixNano(), int64(s.Period)
+	if length <= 0 {
+		return fmt.Errorf("charge %s: period %v of source %s is not more than 0", c.ReleaseID, s.Period, s.Name)
+	}
+	into := window % length
+	if into < 0 {
+		into += length
+	}
+	start := int64(math.MinInt64) // where a period starts that began earlier
+	if window >= math.MinInt64+into {
+		start = window - into
+	}
+	if start != c.Period.UnixNano() {
+		return fmt.Errorf("charge %s: period from %s is not the one of source %s that holds the window from %s, which is from %s",
+			c.ReleaseID, clock(c.Period), s.Name, clock(c.Window), clock(time.Unix(0, start)))
+	}
+	return nil
+}
+
+func clock(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // Charge is what one release cost.
 type Charge struct {
@@ -100,7 +126,7 @@ type ExceededError struct {
 // Error names the source, the period, what was asked and what is left.
 func (e *ExceededError) Error() string {
 	return fmt.Sprintf("%v: the release would add epsilon %v to what source %s lost in the period from %s, and %v is left",
-		ErrExceeded, e.Asked, e.Source, e.Period.UTC().Format(time.RFC3339), e.Left)
+		ErrExceeded, e.Asked, e.Source, clock(e.Period), e.Left)
 }
 
 // Unwrap returns [ErrExceeded].
@@ -213,9 +239,25 @@ func (a *Account) Left(s Source, period time.Time) dp.Epsilon {
 	return s.Budget - spent
 }
 
+// Charges returns what was counted on a source, by period, window, metric and release id. It takes
+// O(n log n) for n charges on any source.
+func (a *Account) Charges(source string) []Charge {
+	var charges []Charge
+	for _, c := range a.charges {
+		if c.Source == source {
+			charges = append(charges, c)
+		}
+	}
+	slices.SortFunc(charges, func(x, y Charge) int {
+		return cmp.Or(x.Period.Compare(y.Period), x.Window.Compare(y.Window),
+			cmp.Compare(x.Metric, y.Metric), cmp.Compare(x.ReleaseID, y.ReleaseID))
+	})
+	return charges
+}
+
 // Check returns an [*ExceededError] if the loss after the charge would be above the source's budget.
-// It counts nothing. What [Account.Add] refuses, a charge of another source, and k other than 1 for a
-// source of events are errors too.
+// It counts nothing. What [Account.Add] refuses, a charge of another source, k other than 1 for a source
+// of events, and another period than the source's that holds the window are errors too.
 func (a *Account) Check(s Source, c Charge) error {
 	counted, err := a.counted(c)
 	if err != nil {
@@ -226,6 +268,9 @@ func (a *Account) Check(s Source, c Charge) error {
 	}
 	if s.Unit == Event && c.Windows != 1 {
 		return fmt.Errorf("charge %s: windows %d is not 1, and an event of source %s lies in one window of a metric", c.ReleaseID, c.Windows, s.Name)
+	}
+	if err := s.covers(c); err != nil {
+		return err
 	}
 	before := a.Spent(s.Name, c.Period)
 	after := before

@@ -126,11 +126,61 @@ func TestMalformedChargesAreRefused(t *testing.T) {
 
 func TestCheckRefusesAChargeOfAnotherKindOfSource(t *testing.T) {
 	a := New()
-	if err := a.Check(Source{Name: "census", Unit: User, Budget: 100}, charge("r", "a", hour(0), 1, 5)); err == nil {
+	if err := a.Check(Source{Name: "census", Unit: User, Budget: 100, Period: 24 * time.Hour}, charge("r", "a", hour(0), 1, 5)); err == nil {
 		t.Error("a charge of another source passed")
 	}
-	if err := a.Check(Source{Name: "shop", Unit: Event, Budget: 100}, charge("r", "a", hour(0), 2, 5)); err == nil {
+	if err := a.Check(Source{Name: "shop", Unit: Event, Budget: 100, Period: 24 * time.Hour}, charge("r", "a", hour(0), 2, 5)); err == nil {
 		t.Error("an event in two windows passed")
+	}
+}
+
+func TestAChargeCannotSpendTheBudgetOfAnotherPeriod(t *testing.T) {
+	f := func(want string, window, period time.Time, length time.Duration) {
+		t.Helper()
+		c := charge("r", "a", window, 1, 5)
+		c.Period = period
+		err := New().Check(Source{Name: "shop", Unit: User, Budget: 100, Period: length}, c)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("window %v, period %v of %v: %v, want %q", window, period, length, err, want)
+		}
+		if errors.Is(err, ErrExceeded) {
+			t.Errorf("%v wraps ErrExceeded", err)
+		}
+	}
+	nano := func(t int64) time.Time { return time.Unix(0, t) }
+	const length = 24 * time.Hour
+	f("", hour(0), day, length)
+	f("", hour(24).Add(-1), day, length)
+	f("", nano(-1), nano(-int64(length)), length)
+	f("", nano(math.MinInt64), nano(math.MinInt64), length)
+	f("", nano(math.MaxInt64), nano(math.MaxInt64-math.MaxInt64%int64(length)), length)
+	f("", nano(-1), nano(-math.MaxInt64), math.MaxInt64)
+	f("period from 2024-05-17T00:00:00Z is not the one of source shop that holds the window from 2024-05-18T00:00:00Z, which is from 2024-05-18T00:00:00Z", hour(24), day, length)
+	f("which is from 2024-05-16T00:00:00Z", hour(0).Add(-1), day, length)
+	f("which is from 2024-05-17T00:00:00Z", hour(1), hour(1), length)
+	f("which is from 1970-01-01T00:00:00Z", nano(0), nano(-1), length)
+	f("is not the one of source shop", nano(-1), nano(math.MinInt64), math.MaxInt64)
+	f("is not the one of source shop", nano(math.MinInt64), nano(-math.MaxInt64), math.MaxInt64)
+	f("period 0s of source shop is not more than 0", hour(0), day, 0)
+	f("period -1ns of source shop is not more than 0", hour(0), day, -1)
+}
+
+func TestChargesAreListedInOrder(t *testing.T) {
+	tomorrow := charge("0", "a", hour(24), 1, 1)
+	tomorrow.Period = hour(24)
+	census := charge("5", "a", hour(0), 1, 1)
+	census.Source = "census"
+	a := account(t, tomorrow, census, charge("4", "a", hour(1), 1, 1), charge("3", "b", hour(0), 1, 1),
+		charge("2", "a", hour(0), 1, 1), charge("1", "a", hour(0), 1, 7), charge("1", "a", hour(0), 1, 7))
+	var ids []string
+	for _, c := range a.Charges("shop") {
+		ids = append(ids, c.ReleaseID)
+	}
+	if got, want := strings.Join(ids, " "), "1 2 3 4 0"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := a.Charges("nobody"); len(got) != 0 {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -214,12 +264,17 @@ func TestNoUnitLosesMoreThanSpentAndOneLosesExactlyThat(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	const windows = 6
-	for range 300 {
+	for round := range 600 {
+		// Every other source is of events, each of which lies in one window of a metric.
+		source := shop(dp.Epsilon(r.IntN(60)))
+		budget, most := source.Budget, 4
+		if round%2 == 1 {
+			source.Unit, most = Event, 1
+		}
 		k := map[string]int{}
 		for m := range 1 + r.IntN(3) {
-			k[fmt.Sprint("metric-", m)] = 1 + r.IntN(4)
+			k[fmt.Sprint("metric-", m)] = 1 + r.IntN(most)
 		}
-		budget := dp.Epsilon(r.IntN(60))
 		a := New()
 		var charges []Charge
 		used := map[string]int{}
@@ -229,7 +284,10 @@ func TestNoUnitLosesMoreThanSpentAndOneLosesExactlyThat(t *testing.T) {
 			after := append(charges[:len(charges):len(charges)], c)
 			used[metric] = k[metric]
 			before, want := a.Spent("shop", day), worstUnit(after, used, windows)
-			err := a.Check(shop(budget), c)
+			err := a.Check(source, c)
+			if err != nil && !errors.Is(err, ErrExceeded) {
+				t.Fatal(err)
+			}
 			if refused := errors.Is(err, ErrExceeded); refused != (want > budget) {
 				t.Fatalf("loss %v after the charge, budget %v: %v", want, budget, err)
 			}
@@ -237,7 +295,7 @@ func TestNoUnitLosesMoreThanSpentAndOneLosesExactlyThat(t *testing.T) {
 			if errors.As(err, &exceeded) && (exceeded.Asked != want-before || exceeded.Left != max(0, budget-before)) {
 				t.Fatalf("%+v, want asked %v, left %v", exceeded, want-before, max(0, budget-before))
 			}
-			if before <= budget && c.Epsilon <= a.Left(shop(budget), day) && err != nil {
+			if before <= budget && c.Epsilon <= a.Left(source, day) && err != nil {
 				t.Fatalf("what is certainly left was refused: %v", err)
 			}
 			if err != nil && r.IntN(2) == 0 {

@@ -162,24 +162,45 @@ func Change(current, wanted *quietilev1.Policy, now time.Time) (*quietilev1.Poli
 		metrics[m.GetName()] = m
 	}
 	for _, m := range wanted.GetMetrics() {
-		old, next := metrics[m.GetName()], proto.CloneOf(m)
-		if old == nil {
-			next.Version, next.EffectiveFromUnixNano = 1, math.MinInt64
+		old := metrics[m.GetName()]
+		next, err := Next(old, m, now)
+		if err != nil {
+			return nil, err
+		}
+		if next.GetVersion() != old.GetVersion() {
 			change.Metrics = append(change.Metrics, next)
-			continue
 		}
-		next.Version, next.EffectiveFromUnixNano = old.GetVersion(), old.GetEffectiveFromUnixNano()
-		if proto.Equal(old, next) {
-			continue
-		}
-		if old.GetSource() != m.GetSource() {
-			return nil, fmt.Errorf("metric %q: source %q cannot become %q", m.GetName(), old.GetSource(), m.GetSource())
-		}
-		next.Version++
-		// Not before the version it follows, which may have been declared by a clock that was ahead; and
-		// not in a period for which samples ahead of their time may have come already.
-		next.EffectiveFromUnixNano = max(periodEnd(m.GetPeriodNanos(), now.Add(notice).UnixNano()), old.GetEffectiveFromUnixNano())
-		change.Metrics = append(change.Metrics, next)
 	}
 	return change, nil
+}
+
+// Next returns the version that declaring wanted, a valid metric, makes after old, its latest version,
+// which is nil for a new metric. The version and the moment from which on it is in force are filled in as
+// [Change] says; when wanted declares what old does, they are old's. Another name, source, unit or period
+// than old's is an error that names both. Neither metric is changed.
+func Next(old, wanted *quietilev1.Metric, now time.Time) (*quietilev1.Metric, error) {
+	next := proto.CloneOf(wanted)
+	if old == nil {
+		next.Version, next.EffectiveFromUnixNano = 1, math.MinInt64
+		return next, nil
+	}
+	next.Version, next.EffectiveFromUnixNano = old.GetVersion(), old.GetEffectiveFromUnixNano()
+	if proto.Equal(old, next) {
+		return next, nil
+	}
+	switch {
+	case old.GetName() != wanted.GetName():
+		return nil, fmt.Errorf("metric %q: name cannot become %q", old.GetName(), wanted.GetName())
+	case old.GetSource() != wanted.GetSource():
+		return nil, fmt.Errorf("metric %q: source %q cannot become %q", old.GetName(), old.GetSource(), wanted.GetSource())
+	case old.GetUnit() != wanted.GetUnit():
+		return nil, fmt.Errorf("metric %q: unit %s cannot become %s", old.GetName(), unitName(old.GetUnit()), unitName(wanted.GetUnit()))
+	case old.GetPeriodNanos() != wanted.GetPeriodNanos():
+		return nil, fmt.Errorf("metric %q: period %s cannot become %s", old.GetName(), FormatDuration(time.Duration(old.GetPeriodNanos())), FormatDuration(time.Duration(wanted.GetPeriodNanos())))
+	}
+	next.Version++
+	// Not before the version it follows, which may have been declared by a clock that was ahead; and
+	// not in a period for which samples ahead of their time may have come already.
+	next.EffectiveFromUnixNano = max(periodEnd(wanted.GetPeriodNanos(), now.Add(notice).UnixNano()), old.GetEffectiveFromUnixNano())
+	return next, nil
 }

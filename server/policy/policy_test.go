@@ -172,7 +172,7 @@ func TestAWrongFileIsRefusedInOneLineThatNamesFieldAndLine(t *testing.T) {
 	f("{exponential: {scale: 5, min: 0.001, max: 1000}}", "{}", "line 14: metrics[0].grid has 0 kinds")
 	f("{per_window: 3, windows: 24}", "3", `line 15: metrics[0].contributions is "3", not a mapping with per_window, windows`)
 	f("clock: manual", "clock: manual\n    lateness: 0s", "line 21: metrics[1].lateness is given with clock manual")
-	f("lateness: 90s", "contributions: {per_window: 1, windows: 1}", "line 29: metrics[2].contributions are given, and source hosts is of events")
+	f("lateness: 90s", "contributions: {per_window: 1, windows: 1}", `line 29: metrics[2].contributions are given, and source "hosts" is of events`)
 	f("unit: user", "unit: &u user", "line 4: sources[0].unit is an anchor, alias or tag, not a text")
 	f("unit: user", "unit: !!str user", "line 4: sources[0].unit is an anchor, alias or tag, not a text")
 	f("unit: user", "<<: {unit: user}", "line 4: sources[0].<< is unknown")
@@ -180,6 +180,9 @@ func TestAWrongFileIsRefusedInOneLineThatNamesFieldAndLine(t *testing.T) {
 	f("metrics:", "metrics: none\nmore:", `line 12: more is unknown`)
 	f("unit: user", "\tunit: user", "line 4: ")
 	f("metrics:", "metrics", "line 11: ")
+	f(shop, `sources: [{name: "a\nb", unit: event, epsilon: 1, period: 1d}]
+metrics: [{name: m, source: "a\nb", grid: {explicit: [0, 1]}, contributions: {per_window: 1, windows: 1}}]`,
+		`line 2: metrics[0].contributions are given, and source "a\nb" is of events`)
 	f(shop, "[]", "line 1: the file is a list, not a mapping with sources, metrics")
 	f(shop, "sources: {}", "line 1: sources is a mapping, not a list")
 	f(shop, "sources: [shop]", `line 1: sources[0] is "shop", not a mapping with name, unit, epsilon, period`)
@@ -217,6 +220,7 @@ func TestValidateNamesWhatItRefuses(t *testing.T) {
 	f(`metric "checkout-latency": window 48h0m0s does not divide`, func(_ source, m, _ metric) { m.WindowNanos *= 48 })
 	f(`metric "checkout-latency": clock 7 is neither`, func(_ source, m, _ metric) { m.Clock = 7 })
 	f(`metric "checkout-latency": lateness -1ns is outside`, func(_ source, m, _ metric) { m.LatenessNanos = -1 })
+	f(`metric "checkout-latency": lateness 8760h0m0.000000001s is outside`, func(_ source, m, _ metric) { m.LatenessNanos = int64(maxLateness) + 1 })
 	f(`metric "load": lateness 1ns with clock manual`, func(_ source, _, m metric) { m.LatenessNanos = 1 })
 	f(`metric "load": representative REPRESENTATIVE_UNSPECIFIED is neither`, func(_ source, _, m metric) { m.Representative = 0 })
 	f(`metric "checkout-latency": contributions.per_window 0 is outside 1 to 1000000`, func(_ source, m, _ metric) { m.MaxPerWindow = 0 })
@@ -228,6 +232,33 @@ func TestValidateNamesWhatItRefuses(t *testing.T) {
 	f(`metric "load": linear grid: `, func(_ source, _, m metric) { m.Grid.GetLinear().Upper = math.NaN() })
 	f(`metric "load": grid has 1048577 buckets, and at most 1048576`, func(_ source, _, m metric) { m.Grid.GetLinear().Bins = 1<<20 - 1 })
 	f(`metric "checkout-latency": exponential`, func(_ source, m, _ metric) { m.Grid.GetExponential().Min = nil })
+}
+
+func TestTheEndsOfEveryRangeAreValid(t *testing.T) {
+	f := func(name string, change func(source *quietilev1.Source, user, event *quietilev1.Metric)) {
+		t.Helper()
+		p := parse(t, shop)
+		p.Metrics = []*quietilev1.Metric{p.Metrics[0], p.Metrics[2]}
+		change(p.Sources[0], p.Metrics[0], p.Metrics[1])
+		if err := Validate(p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	type source = *quietilev1.Source
+	type metric = *quietilev1.Metric
+	f("the largest budget", func(s source, _, _ metric) { s.BudgetNanoEpsilon = int64(maxBudget) })
+	f("a window and a period of a second", func(s source, m, _ metric) {
+		s.PeriodNanos, m.PeriodNanos, m.WindowNanos = int64(time.Second), int64(time.Second), int64(time.Second)
+		m.MaxWindows = 1
+	})
+	f("no lateness", func(_ source, _, m metric) { m.LatenessNanos = 0 })
+	f("the longest lateness", func(_ source, _, m metric) { m.LatenessNanos = int64(maxLateness) })
+	f("the most samples", func(_ source, m, _ metric) { m.MaxPerWindow = maxPerWindow })
+	f("every window", func(_ source, m, _ metric) { m.MaxWindows = 24 })
+	f("the largest grid", func(_ source, _, m metric) {
+		m.Grid = &quietilev1.Grid{Kind: &quietilev1.Grid_Linear{Linear: &quietilev1.LinearGrid{Upper: 1, Bins: maxBuckets - 2}}}
+	})
+	f("a name of 64", func(_ source, m, _ metric) { m.Name = strings.Repeat("a", 64) })
 }
 
 func TestFormatIsReadBackToAnEqualPolicy(t *testing.T) {
@@ -472,6 +503,35 @@ func TestUnitPeriodAndSourceNeverChange(t *testing.T) {
 	f("sources: [{name: shop, unit: user, epsilon: 4, period: 12h}]", `source "shop": period 24h cannot become 12h`)
 	f("sources: [{name: new, unit: event, epsilon: 4, period: 1w}]\nmetrics: [{name: errors, source: new, grid: {explicit: [0, 1, 5]}, lateness: 90s}]",
 		`metric "errors": source "hosts" cannot become "new"`)
+}
+
+func TestNextCountsVersionsOfOneMetric(t *testing.T) {
+	first := parse(t, shop).Metrics[0]
+	v1, err := Next(nil, first, now)
+	if err != nil || v1.Version != 1 || v1.EffectiveFromUnixNano != math.MinInt64 {
+		t.Fatalf("%v, %v", v1, err)
+	}
+	if same, err := Next(v1, first, now); err != nil || !proto.Equal(same, v1) {
+		t.Errorf("declared again: %v, %v", same, err)
+	}
+	changed := proto.CloneOf(first)
+	changed.MaxPerWindow++
+	v2, err := Next(v1, changed, now)
+	if err != nil || v2.Version != 2 || v2.EffectiveFromUnixNano != time.Date(2024, 5, 18, 0, 0, 0, 0, time.UTC).UnixNano() {
+		t.Errorf("%v, %v", v2, err)
+	}
+	f := func(want string, spoil func(*quietilev1.Metric)) {
+		t.Helper()
+		m := proto.CloneOf(first)
+		spoil(m)
+		if _, err := Next(v1, m, now); err == nil || err.Error() != `metric "checkout-latency": `+want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+	f(`name cannot become "load"`, func(m *quietilev1.Metric) { m.Name = "load" })
+	f(`source "shop" cannot become "hosts"`, func(m *quietilev1.Metric) { m.Source = "hosts" })
+	f("unit user cannot become event", func(m *quietilev1.Metric) { m.Unit = quietilev1.Unit_UNIT_EVENT })
+	f("period 24h cannot become 2d", func(m *quietilev1.Metric) { m.PeriodNanos *= 2 })
 }
 
 func FuzzParseRefusesInOneLineOrReadsWhatFormatWrites(f *testing.F) {

@@ -352,7 +352,7 @@ func (d *decoder) metric(f field, sources []*quietilev1.Source) *quietilev1.Metr
 	}
 	if c := fields["contributions"]; c.given() {
 		if m.GetUnit() == quietilev1.Unit_UNIT_EVENT {
-			d.refuse(c, "are given, and source %s is of events", m.GetSource())
+			d.refuse(c, "are given, and source %q is of events", m.GetSource())
 		}
 		limits := d.fields(c, "per_window", "windows")
 		m.MaxPerWindow = uint32(d.integer(limits["per_window"], 1, maxPerWindow))
