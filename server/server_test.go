@@ -298,7 +298,16 @@ func TestPlainPublishersAreCountedAndBadInputIsDeadLettered(t *testing.T) {
 	send(subject.Batch(3), []byte("garbage"))
 	send(subject.Batch(3), bad)
 	send(subject.PublishSample("load", "host-1"), []byte(fmt.Sprintf(`{"value": 1, "time": %q}`, time.Now().Add(time.Hour).Format(time.RFC3339))))
-	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 5, Dead: 6})
+	// What is as large as the server lets through must still fit into a dead letter.
+	long, err := proto.Marshal(&quietilev1.SampleBatch{Columns: []*quietilev1.SampleColumn{{
+		Metric: strings.Repeat("x", 100_000), Values: make([]float64, 20_000), Units: []string{strings.Repeat("u", 500_000)},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(subject.PublishSample("load", "host-1"), make([]byte, 8<<20))
+	send(subject.Batch(3), long)
+	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 5, Dead: 7})
 
 	js, err := jetstream.New(s.EngineConn())
 	if err != nil {
@@ -321,6 +330,8 @@ func TestPlainPublishersAreCountedAndBadInputIsDeadLettered(t *testing.T) {
 		"dead.load: the value is NaN",
 		`dead.nothing: unknown metric "nothing"`,
 		"dead.load: the time",
+		"dead.load: the payload has 8388608 bytes: at most 1048576 are taken; cut to 4194304 bytes",
+		`dead._: unknown metric "xxx`,
 	}
 	for _, w := range want {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

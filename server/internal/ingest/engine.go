@@ -275,10 +275,24 @@ func (e *Engine) Apply(m Message) error {
 	}
 }
 
+const (
+	// maxLetter is how much of a message a dead letter keeps: with its headers it must be a message, too.
+	maxLetter = 4 << 20
+	// maxReason bounds what a reason quotes of a message.
+	maxReason = 300
+)
+
 // letter dead-letters a whole message.
 func (e *Engine) letter(m Message, metric, reason, suffix string) {
 	if !subject.ValidMetric(metric) {
 		metric = "_"
+	}
+	if len(reason) > maxReason {
+		reason = reason[:maxReason] + "…"
+	}
+	if len(m.Data) > maxLetter {
+		reason = fmt.Sprintf("%s; cut to %d bytes", reason, maxLetter)
+		m.Data = m.Data[:maxLetter]
 	}
 	e.dead(DeadLetter{
 		ID:      fmt.Sprintf("%d-%d%s", m.Sequence, m.Time, suffix),
@@ -334,7 +348,8 @@ func (e *Engine) applySample(p *partition, m Message, name, key string) error {
 type rejects struct {
 	reasons []string
 	rows    []*quietilev1.SampleBatch
-	last    []int64 // time of the last row of each
+	last    []int64             // time of the last row of each
+	units   []map[string]uint32 // of the last column of each
 }
 
 func (r *rejects) add(reason, metric string, s sample) {
@@ -346,12 +361,13 @@ func (r *rejects) add(reason, metric string, s sample) {
 		r.reasons = append(r.reasons, reason)
 		r.rows = append(r.rows, &quietilev1.SampleBatch{})
 		r.last = append(r.last, 0)
+		r.units = append(r.units, nil)
 	}
 	b := r.rows[i]
 	n := len(b.Columns)
 	if n == 0 || b.Columns[n-1].Metric != metric {
 		b.Columns = append(b.Columns, &quietilev1.SampleColumn{Metric: metric, BaseTimeUnixNano: proto.Int64(s.time)})
-		r.last[i] = s.time
+		r.last[i], r.units[i] = s.time, map[string]uint32{}
 		n++
 	}
 	c := b.Columns[n-1]
@@ -359,8 +375,13 @@ func (r *rejects) add(reason, metric string, s sample) {
 	c.TimeDeltas = append(c.TimeDeltas, s.time-r.last[i])
 	r.last[i] = s.time
 	c.Weights = append(c.Weights, s.weight)
-	c.UnitIndex = append(c.UnitIndex, uint32(len(c.Units)))
-	c.Units = append(c.Units, s.unit)
+	unit, known := r.units[i][s.unit]
+	if !known {
+		unit = uint32(len(c.Units))
+		r.units[i][s.unit] = unit
+		c.Units = append(c.Units, s.unit)
+	}
+	c.UnitIndex = append(c.UnitIndex, unit)
 }
 
 func (e *Engine) applyBatch(p *partition, m Message) error {
