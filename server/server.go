@@ -45,7 +45,8 @@ type Options struct {
 	Host string
 	// Port to listen on. Default: 4222, or the next free one. -1: any free port.
 	Port int
-	// Partitions of a new ingest stream, 1 to 1024. Default 16. It never changes afterwards.
+	// Partitions of the ingest stream, 1 to 1024. They never change: the default is what the data
+	// directory has, or 16 for a new one.
 	Partitions int
 	// MaxStreamBytes limits the ingest stream: when it is full, publishers are refused until the
 	// worker has caught up. Default 4 GiB.
@@ -97,10 +98,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
 	}
-	if opts.Partitions == 0 {
-		opts.Partitions = subject.DefaultPartitions
-	}
-	if opts.Partitions < 1 || opts.Partitions > 1024 {
+	if opts.Partitions < 0 || opts.Partitions > 1024 {
 		return nil, fmt.Errorf("partitions: %d is outside 1 to 1024", opts.Partitions)
 	}
 	if opts.MaxStreamBytes == 0 {
@@ -139,7 +137,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range streams(opts) {
+	for _, c := range streams(s.opts) {
 		if _, err := js.CreateOrUpdateStream(ctx, c); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.Name, err)
 		}
@@ -192,6 +190,9 @@ func (s *Server) identity() (*keys.Ring, error) {
 		return nil, err
 	}
 	if fingerprint == "" {
+		if s.opts.Partitions == 0 {
+			s.opts.Partitions = subject.DefaultPartitions
+		}
 		if err := s.store.SetMeta("partitions", strconv.Itoa(s.opts.Partitions)); err != nil {
 			return nil, err
 		}
@@ -204,8 +205,15 @@ func (s *Server) identity() (*keys.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opts.Partitions, err = strconv.Atoi(text)
-	return ring, err
+	have, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("partitions of the store: %w", err)
+	}
+	if asked := s.opts.Partitions; asked != 0 && asked != have {
+		return nil, fmt.Errorf("partitions: %d is not what %s has, %d, and they never change", asked, s.opts.DataDir, have)
+	}
+	s.opts.Partitions = have
+	return ring, nil
 }
 
 // startBroker starts the embedded server, after the stream was compared with the store where nobody

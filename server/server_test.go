@@ -464,6 +464,25 @@ func TestASecondServerOnTheSameDirectoryIsRefused(t *testing.T) {
 	}
 }
 
+func TestPartitionsNeverChange(t *testing.T) {
+	dir := t.TempDir()
+	s, err := server.Start(t.Context(), server.Options{DataDir: dir, Port: -1, Partitions: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	_, err = server.Start(t.Context(), server.Options{DataDir: dir, Port: -1, Partitions: 4})
+	if err == nil || !strings.Contains(err.Error(), "4 is not what") || !strings.Contains(err.Error(), "3, and") {
+		t.Errorf("started with other partitions: %v", err)
+	}
+	s, c := engine(t, dir)
+	defer s.Close()
+	info, err := c.Info(t.Context())
+	if err != nil || info.GetPartitions() != 3 {
+		t.Errorf("%v, %v, want the 3 partitions of the directory", info, err)
+	}
+}
+
 func TestADumpLoadedElsewhereAnswersTheSame(t *testing.T) {
 	_, from := engine(t, t.TempDir())
 	publish(t, from, client.Sample{Metric: "load", Value: 1, Time: day}, client.Sample{Metric: "load", Value: 90, Time: day, Weight: 41})

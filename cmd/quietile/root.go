@@ -29,7 +29,8 @@ func newRoot() *cobra.Command {
 		Long:          rootLong,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Example: `  zcat adult.csv.gz | quietile release - --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
+		Example: `  quietile demo
+  zcat adult.csv.gz | quietile release - --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
   cat part-*.csv | quietile map --no-header | LC_ALL=C sort | quietile reduce --format table`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -69,7 +69,7 @@ It runs until it is interrupted. Killing it loses nothing that a publisher was t
 	f.StringVar(&file, "policy", "", "YAML file with the sources and metrics to declare")
 	f.StringVar(&opts.Host, "host", "127.0.0.1", "loopback address to listen on")
 	f.IntVar(&opts.Port, "port", 0, "port to listen on (default 4222 or the next free one)")
-	f.IntVar(&opts.Partitions, "partitions", 16, "partitions of a new data directory; they never change afterwards")
+	f.IntVar(&opts.Partitions, "partitions", 0, "partitions of a new data directory, which never change (default 16)")
 	f.Int64Var(&opts.MaxStreamBytes, "max-stream-bytes", 4<<30, "limit of the stream of samples; publishers wait when it is full")
 	f.DurationVar(&opts.AnswerSlot, "answer-slot", 100*time.Millisecond, "raster of the times at which fresh answers are sent")
 	f.BoolVar(&opts.AcceptLoss, "accept-loss", false, "start although the stream lost samples before they were counted")
