@@ -318,7 +318,7 @@ func (e *Engine) applySample(p *partition, m Message, name, key string) error {
 	}
 	mt := p.metrics[name]
 	if mt == nil {
-		return reject(fmt.Sprintf("unknown metric %q", name))
+		return reject(fmt.Sprintf("unknown metric %.100q", name))
 	}
 	if want := subject.Partition(key, len(e.partitions)); want != p.id {
 		return reject(fmt.Sprintf("wrong partition: key %q belongs to partition %d", key, want))
@@ -429,14 +429,15 @@ func (e *Engine) applyColumn(p *partition, m Message, c *column) error {
 			}
 		}
 	}
+	unknown := ""
+	if mt == nil {
+		unknown = fmt.Sprintf("unknown metric %.100q", name)
+	}
 	for i := range c.values {
 		s := c.row(i, t)
 		t = s.time
-		reason := ""
-		switch {
-		case mt == nil:
-			reason = fmt.Sprintf("unknown metric %q", name)
-		default:
+		reason := unknown
+		if mt != nil {
 			reason = e.checkRow(p, mt, s)
 		}
 		if reason == "" {
@@ -456,10 +457,11 @@ func (e *Engine) applyColumn(p *partition, m Message, c *column) error {
 	return nil
 }
 
-// checkRow says why a row of a batch cannot be counted, or "".
+// checkRow says why a row of a batch cannot be counted, or "". Rows go to the dead letters by reason, so
+// that a reason must not quote what may differ from row to row.
 func (e *Engine) checkRow(p *partition, mt *metric, s sample) string {
-	if err := checkWeight(s.weight); err != nil {
-		return err.Error()
+	if checkWeight(s.weight) != nil {
+		return fmt.Sprintf("the weight is outside 1 to %d", uint64(maxWeight))
 	}
 	if v := mt.at(s.time); v != nil && v.GetUnit() == quietilev1.Unit_UNIT_USER && s.unit != "" {
 		if want := subject.Partition(s.unit, len(e.partitions)); want != p.id {
@@ -486,7 +488,7 @@ func (e *Engine) count(p *partition, mt *metric, s sample, streamTime int64) (re
 		return "the value is NaN", nil
 	}
 	if s.time > streamTime+maxSkew {
-		return fmt.Sprintf("the time %s is more than %s ahead of the stream's", time.Unix(0, s.time).UTC().Format(time.RFC3339Nano), time.Duration(maxSkew)), nil
+		return fmt.Sprintf("the time is more than %s ahead of the stream's", time.Duration(maxSkew)), nil
 	}
 	v := mt.at(s.time)
 	if v == nil {
