@@ -119,7 +119,7 @@ func readCounts(data []byte) (*countsReader, error) {
 	r := &countsReader{data: data, at: 1}
 	var err error
 	if r.nan, err = r.uvarint(); err == nil && r.nan > maxCount {
-		err = ErrOverflow
+		err = fmt.Errorf("NaN count %d at byte 1: %w", r.nan, ErrOverflow)
 	}
 	return r, err
 }
@@ -144,14 +144,17 @@ func (r *countsReader) next() (gap, n uint64, ok bool, err error) {
 	if gap >= MaxBuckets {
 		return 0, 0, false, fmt.Errorf("%w: a gap of %d buckets before byte %d", ErrEncoding, gap, r.at)
 	}
-	n, err = r.uvarint()
+	if n, err = r.uvarint(); err == nil && n == 0 {
+		err = fmt.Errorf("%w: the count before byte %d is 0", ErrEncoding, r.at)
+	}
 	return gap, n, err == nil, err
 }
 
 // MergeCounts adds counts that AppendCounts wrote for sketches on equal grids, without knowing the
-// grid.
+// grid: the result is what AppendCounts writes for the merged sketch. It returns ErrEncoding for bytes that
+// are counts on no grid, and ErrOverflow if the total would exceed 2^63−1.
 func MergeCounts(all ...[]byte) ([]byte, error) {
-	var nan uint64
+	var total, nan uint64
 	var sum []bucketCount
 	for _, data := range all {
 		r, err := readCounts(data)
@@ -159,9 +162,9 @@ func MergeCounts(all ...[]byte) ([]byte, error) {
 			return nil, err
 		}
 		if err := grow(&nan, r.nan); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("NaN count %d: %w", r.nan, err)
 		}
-		if sum, err = mergeCounts(sum, r); err != nil {
+		if sum, err = mergeCounts(sum, r, &total); err != nil {
 			return nil, err
 		}
 	}
@@ -177,8 +180,8 @@ func MergeCounts(all ...[]byte) ([]byte, error) {
 
 type bucketCount struct{ bucket, n uint64 }
 
-// mergeCounts adds what is left in r to counts in ascending order.
-func mergeCounts(a []bucketCount, r *countsReader) ([]bucketCount, error) {
+// mergeCounts adds what is left in r to counts in ascending order, and to their total.
+func mergeCounts(a []bucketCount, r *countsReader, total *uint64) ([]bucketCount, error) {
 	sum := make([]bucketCount, 0, len(a)+(len(r.data)-r.at)/2)
 	next := uint64(0)
 	for {
@@ -190,14 +193,18 @@ func mergeCounts(a []bucketCount, r *countsReader) ([]bucketCount, error) {
 			return append(sum, a...), nil
 		}
 		bucket := next + gap
+		if bucket >= MaxBuckets {
+			return nil, fmt.Errorf("%w: bucket %d before byte %d, where no grid has more than %d", ErrEncoding, bucket, r.at, MaxBuckets)
+		}
 		next = bucket + 1
+		if err := grow(total, n); err != nil {
+			return nil, fmt.Errorf("count before byte %d: %w", r.at, err)
+		}
 		for len(a) > 0 && a[0].bucket < bucket {
 			sum, a = append(sum, a[0]), a[1:]
 		}
 		if len(a) > 0 && a[0].bucket == bucket {
-			if err := grow(&n, a[0].n); err != nil {
-				return nil, err
-			}
+			n += a[0].n
 			a = a[1:]
 		}
 		sum = append(sum, bucketCount{bucket, n})

@@ -78,7 +78,9 @@ func NewBoundedExponential(scale int, min, max float64) (*Grid, error) {
 
 // NewLinear returns a grid with bins buckets of equal width between lower and upper, one for what is
 // below lower and one for what is at or above upper. A bucket holds its lower boundary. Boundary i is
-// the float64 nearest to lower + i·(upper−lower)/bins.
+// the float64 nearest to lower + i·(upper−lower)/bins. lower and upper are finite, lower < upper, and bins is from
+// 1 to MaxBuckets−2. A range is refused if its width is more than the largest float64, if bins/width is, or if two
+// boundaries would be the same float64.
 func NewLinear(lower, upper float64, bins int) (*Grid, error) {
 	if err := checkRange("linear", "lower", "upper", lower, upper); err != nil {
 		return nil, err
@@ -86,30 +88,74 @@ func NewLinear(lower, upper float64, bins int) (*Grid, error) {
 	if bins < 1 || bins > MaxBuckets-2 {
 		return nil, fmt.Errorf("linear %w: bins %d is outside 1 to %d", ErrGrid, bins, MaxBuckets-2)
 	}
-	breaks := make([]float64, bins+1)
-	const precision = 256
-	number := func(x float64) *big.Float { return new(big.Float).SetPrec(precision).SetFloat64(x) }
-	low := number(lower)
-	step := number(upper)
-	step.Sub(step, low).Quo(step, number(float64(bins)))
-	at := number(0)
-	width, accuracy := step.Float64()
-	for i := range breaks {
-		if accuracy == big.Exact {
-			breaks[i] = math.FMA(float64(i), width, lower) // rounds once
-		} else {
-			at.SetInt64(int64(i))
-			at.Mul(at, step).Add(at, low)
-			breaks[i], _ = at.Float64()
-		}
-		if i > 0 && !(breaks[i] > breaks[i-1]) {
+	perUnit := float64(bins) / (upper - lower)
+	if math.IsInf(upper-lower, 0) {
+		return nil, fmt.Errorf("linear %w: the range from lower %v to upper %v is too wide", ErrGrid, lower, upper)
+	}
+	if math.IsInf(perUnit, 0) {
+		return nil, fmt.Errorf("linear %w: the range from lower %v to upper %v is too narrow for bins %d", ErrGrid, lower, upper, bins)
+	}
+	breaks := linearBreaks(lower, upper, bins)
+	for i := range bins {
+		if !(breaks[i] < breaks[i+1]) {
 			return nil, fmt.Errorf("linear %w: bins %d are more than float64 can tell apart between %v and %v", ErrGrid, bins, lower, upper)
 		}
 	}
 	return &Grid{
 		kind: linear, len: bins + 2, breaks: breaks,
-		perUnit: float64(bins) / (upper - lower), min: breaks[0], max: breaks[bins],
+		perUnit: perUnit, min: breaks[0], max: breaks[bins],
 	}, nil
+}
+
+// linearBreaks returns the float64 nearest to each lower + i·(upper−lower)/bins.
+func linearBreaks(lower, upper float64, bins int) []float64 {
+	breaks := make([]float64, bins+1)
+	// Where the width is a float64 itself, a fused multiplication rounds once, which is all it takes. The
+	// difference is exact if the error term of the two-sum is zero, the quotient if the residual is.
+	width := upper - lower
+	back := width - upper
+	rest := (upper - (width - back)) + (-lower - back)
+	step := width / float64(bins)
+	if rest == 0 && math.FMA(step, float64(bins), -width) == 0 {
+		for i := range breaks {
+			breaks[i] = math.FMA(float64(i), step, lower) + 0 // -0 is 0
+		}
+		return breaks
+	}
+	// Otherwise in integers: lower = a·2^e and upper = b·2^e, so that break i is (a·bins + i·(b−a))/bins·2^e.
+	// The extra bits leave a quotient that is not zero 64 of its own, so that its last bit, set when there
+	// is a remainder, never decides more than on which side of the middle between two float64 it lies.
+	const extra = 64 + 22
+	a, e := integer(lower)
+	b, eb := integer(upper)
+	if e > eb {
+		a.Lsh(a, uint(e-eb))
+		e = eb
+	} else {
+		b.Lsh(b, uint(eb-e))
+	}
+	delta := b.Sub(b, a)
+	delta.Lsh(delta, extra)
+	divisor := big.NewInt(int64(bins))
+	numerator := a.Lsh(a.Mul(a, divisor), extra)
+	quotient, remainder := new(big.Int), new(big.Int)
+	value := new(big.Float).SetPrec(4096) // more than the span of float64: never rounds
+	for i := range breaks {
+		quotient.QuoRem(numerator, divisor, remainder)
+		if remainder.Sign() != 0 {
+			quotient.SetBit(quotient, 0, 1)
+		}
+		value.SetInt(quotient)
+		breaks[i], _ = value.SetMantExp(value, e-extra).Float64()
+		numerator.Add(numerator, delta)
+	}
+	return breaks
+}
+
+// integer returns m and e with x = m·2^e.
+func integer(x float64) (m *big.Int, e int) {
+	fraction, e := math.Frexp(x)
+	return big.NewInt(int64(math.Ldexp(fraction, mantissaBits+1))), e - mantissaBits - 1
 }
 
 // NewExplicit returns a grid with a bucket between each two neighbours of breaks, one below the first
@@ -142,9 +188,6 @@ func checkRange(grid, low, high string, min, max float64) error {
 	}
 	if !(min < max) {
 		return fmt.Errorf("%s %w: %s %v is not less than %s %v", grid, ErrGrid, low, min, high, max)
-	}
-	if math.IsInf(max-min, 0) {
-		return fmt.Errorf("%s %w: the range from %v to %v is too wide", grid, ErrGrid, min, max)
 	}
 	return nil
 }
@@ -221,13 +264,14 @@ func (g *Grid) Bounds(i int) (lower, upper float64) {
 	return lower, upper
 }
 
-// Equal says whether two grids have the same buckets by the same description.
+// Equal says whether two grids have the same buckets by the same description: whether they print alike.
 func (g *Grid) Equal(o *Grid) bool {
 	if g == o {
 		return true
 	}
+	// The other fields follow from these.
 	return g.kind == o.kind && g.len == o.len && g.scale == o.scale && g.bounded == o.bounded &&
-		g.base == o.base && slices.Equal(g.breaks, o.breaks)
+		g.min == o.min && g.max == o.max && (g.kind != explicit || slices.Equal(g.breaks, o.breaks))
 }
 
 // String returns the description that [ParseGrid] reads.
@@ -353,7 +397,10 @@ func GridFromProto(p *quietilev1.Grid) (*Grid, error) {
 		return NewBoundedExponential(int(e.GetScale()), e.GetMin(), e.GetMax())
 	case *quietilev1.Grid_Linear:
 		l := k.Linear
-		return NewLinear(l.GetLower(), l.GetUpper(), int(min(l.GetBins(), MaxBuckets)))
+		if l.GetBins() > MaxBuckets { // an int of 32 bits might not hold it
+			return nil, fmt.Errorf("linear %w: bins %d is outside 1 to %d", ErrGrid, l.GetBins(), MaxBuckets-2)
+		}
+		return NewLinear(l.GetLower(), l.GetUpper(), int(l.GetBins()))
 	case *quietilev1.Grid_Explicit:
 		return NewExplicit(k.Explicit.GetBreaks())
 	default:

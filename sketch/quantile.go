@@ -61,6 +61,9 @@ func (b *Binned) density(i int) float64 {
 	return float64(b.Bucket(i)) / (upper - lower)
 }
 
+// wide says whether the bucket's width is more than the largest float64.
+func (s *segment) wide() bool { return math.IsInf(s.upper-s.lower, 0) }
+
 // value returns the point below which the share p of the bucket's values lies.
 func (s *segment) value(p float64) float64 {
 	if s.upper == s.lower || p <= 0 {
@@ -75,7 +78,11 @@ func (s *segment) value(p float64) float64 {
 		l, r := s.left/sum, s.right/sum
 		t = p / (l + math.Sqrt(l*l+(r-l)*p))
 	}
-	return min(max(s.lower+t*(s.upper-s.lower), s.lower), s.upper)
+	v := s.lower + t*(s.upper-s.lower)
+	if s.wide() {
+		v = s.lower*(1-t) + s.upper*t
+	}
+	return min(max(v, s.lower), s.upper)
 }
 
 // share returns which share of the bucket's values lies below x, the inverse of value.
@@ -87,6 +94,9 @@ func (s *segment) share(x float64) float64 {
 		return 0
 	}
 	t := (x - s.lower) / (s.upper - s.lower)
+	if s.wide() {
+		t = (x/2 - s.lower/2) / (s.upper/2 - s.lower/2)
+	}
 	if sum := s.left + s.right; sum > 0 && !math.IsInf(sum, 0) {
 		l, r := s.left/sum, s.right/sum
 		t = 2*l*t + (r-l)*t*t

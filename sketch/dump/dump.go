@@ -52,12 +52,17 @@ func NewWriter(w io.Writer, header *quietilev1.DumpHeader) (*Writer, error) {
 	return d, d.write(&quietilev1.DumpRecord{Kind: &quietilev1.DumpRecord_Header{Header: h}})
 }
 
-// Write writes a sketch under a key. Keys may repeat.
+// Write writes a sketch under a key, which is UTF-8. Keys may repeat. A record that is longer than MaxRecord, or
+// whose key is not UTF-8, is refused and leaves the segment as it was. Once the underlying writer has returned an
+// error, so do all further calls.
 func (d *Writer) Write(key string, s *sketch.Binned) error {
-	d.records++
-	return d.write(&quietilev1.DumpRecord{Kind: &quietilev1.DumpRecord_Sketch{
+	if err := d.write(&quietilev1.DumpRecord{Kind: &quietilev1.DumpRecord_Sketch{
 		Sketch: &quietilev1.SketchRecord{Key: key, Sketch: s.Proto()},
-	}})
+	}}); err != nil {
+		return fmt.Errorf("sketch %d of the segment, key %.100q: %w", d.records, key, err)
+	}
+	d.records++
+	return nil
 }
 
 // Close writes the trailer. A segment that was not closed is no dump.
@@ -76,10 +81,11 @@ func (d *Writer) write(r *quietilev1.DumpRecord) error {
 	if size > MaxRecord {
 		return fmt.Errorf("a record of %d bytes: at most %d are allowed", size, MaxRecord)
 	}
-	d.buf = binary.AppendUvarint(d.buf[:0], uint64(size))
-	if d.buf, d.err = options.MarshalAppend(d.buf, r); d.err != nil {
-		return d.err
+	record, err := options.MarshalAppend(binary.AppendUvarint(d.buf[:0], uint64(size)), r)
+	if err != nil {
+		return err // nothing was written
 	}
+	d.buf = record
 	d.crc = crc32.Update(d.crc, castagnoli, d.buf)
 	_, d.err = d.w.Write(d.buf)
 	return d.err
@@ -102,13 +108,24 @@ type Reader struct {
 	crc     uint32
 	header  *quietilev1.DumpHeader // of the open segment
 	records uint64
+	err     error // what Next returned first
 }
 
 // NewReader returns a reader of a dump.
 func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReader(r)} }
 
-// Next returns the next sketch, or io.EOF at the end of a dump that is whole.
+// Next returns the next sketch, or io.EOF at the end of a dump that is whole. Any other error names the byte; after
+// an error every call returns the same one.
 func (d *Reader) Next() (Record, error) {
+	if d.err != nil {
+		return Record{}, d.err
+	}
+	record, err := d.next()
+	d.err = err
+	return record, err
+}
+
+func (d *Reader) next() (Record, error) {
 	for {
 		recordAt, crc := d.at, d.crc
 		r, err := d.read()
@@ -169,10 +186,10 @@ func (d *Reader) read() (*quietilev1.DumpRecord, error) {
 			return nil, io.EOF
 		}
 		if err == io.EOF {
-			err = fmt.Errorf("%w: it ends at byte %d, inside the length of a record", ErrDamaged, d.at)
+			return nil, fmt.Errorf("%w: it ends at byte %d, inside the length of a record", ErrDamaged, d.at)
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read at byte %d: %w", d.at, err)
 		}
 		d.at++
 		prefix = append(prefix, c)
@@ -191,7 +208,7 @@ func (d *Reader) read() (*quietilev1.DumpRecord, error) {
 	data, err := io.ReadAll(io.LimitReader(d.r, int64(size)))
 	d.at += int64(len(data))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read at byte %d: %w", d.at, err)
 	}
 	if uint64(len(data)) < size {
 		return nil, fmt.Errorf("%w: it ends at byte %d, inside the record at byte %d", ErrDamaged, d.at, at)
