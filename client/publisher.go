@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -115,6 +116,12 @@ func (c *Client) NewPublisher(ctx context.Context, opts ...PublisherOption) (*Pu
 // Add adds a sample to a batch, and waits while too much is under way. An error of an earlier batch
 // ends the publisher: every later call returns it.
 func (p *Publisher) Add(s Sample) error {
+	if !utf8.ValidString(s.Metric) || !utf8.ValidString(s.Unit) {
+		return fmt.Errorf("metric %q or unit %q is not UTF-8", s.Metric, s.Unit)
+	}
+	if y := s.Time.Year(); !s.Time.IsZero() && (y < 1678 || y > 2261) {
+		return fmt.Errorf("time %v is outside the years 1678 to 2261", s.Time)
+	}
 	partition := p.next
 	if s.Unit != "" {
 		partition = subject.Partition(s.Unit, p.partitions)
@@ -196,7 +203,9 @@ func (p *Publisher) ship(partition int) error {
 	m := nats.NewMsg(subject.Batch(partition))
 	var err error
 	if m.Data, err = proto.Marshal(b.batch); err != nil {
-		return fmt.Errorf("batch for partition %d: %w", partition, err)
+		err = fmt.Errorf("batch for partition %d: %w", partition, err)
+		p.cancel(err)
+		return err
 	}
 	p.batches++
 	m.Header.Set(jetstream.MsgIDHeader, p.nonce+"-"+strconv.Itoa(p.batches))

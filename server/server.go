@@ -315,12 +315,12 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) release() (err error) {
-	if s.api != nil {
-		err = errors.Join(err, s.api.Stop())
-	}
-	if s.cancel != nil {
+	if s.cancel != nil { // first, for requests may be waiting for the worker
 		s.cancel()
 		<-s.done
+	}
+	if s.api != nil {
+		err = errors.Join(err, s.api.Stop())
 	}
 	if s.conn != nil {
 		s.conn.Close()

@@ -270,7 +270,7 @@ func publishAll(cmd *cobra.Command, c *client.Client, metric string, next sample
 		}
 		s.Metric = metric
 		if err := p.Add(s); err != nil {
-			return err
+			return errors.Join(fmt.Errorf("%w; the %d samples before it are published", err, sent), p.Close())
 		}
 		sent++
 	}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -218,6 +220,10 @@ func (c *column) decode(data []byte) error {
 		if !ok {
 			return errFraming
 		}
+	}
+	// proto3 strings are UTF-8; a dead letter could not hold anything else.
+	if !utf8.Valid(c.metric) || slices.ContainsFunc(c.units, func(u string) bool { return !utf8.ValidString(u) }) {
+		return errFraming
 	}
 	rows := len(c.values)
 	fits := func(n int) bool { return n == 0 || n == rows }

@@ -5,6 +5,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -347,17 +348,17 @@ func (e *Engine) applySample(p *partition, m Message, name, key string) error {
 // rejects collects the rows of a batch that cannot be counted, by reason.
 type rejects struct {
 	reasons []string
+	index   map[string]int // of each reason
 	rows    []*quietilev1.SampleBatch
 	last    []int64             // time of the last row of each
 	units   []map[string]uint32 // of the last column of each
 }
 
 func (r *rejects) add(reason, metric string, s sample) {
-	i := 0
-	for i < len(r.reasons) && r.reasons[i] != reason {
-		i++
-	}
-	if i == len(r.reasons) {
+	i, known := r.index[reason]
+	if !known {
+		i = len(r.reasons)
+		r.index[reason] = i
 		r.reasons = append(r.reasons, reason)
 		r.rows = append(r.rows, &quietilev1.SampleBatch{})
 		r.last = append(r.last, 0)
@@ -375,8 +376,8 @@ func (r *rejects) add(reason, metric string, s sample) {
 	c.TimeDeltas = append(c.TimeDeltas, s.time-r.last[i])
 	r.last[i] = s.time
 	c.Weights = append(c.Weights, s.weight)
-	unit, known := r.units[i][s.unit]
-	if !known {
+	unit, seen := r.units[i][s.unit]
+	if !seen {
 		unit = uint32(len(c.Units))
 		r.units[i][s.unit] = unit
 		c.Units = append(c.Units, s.unit)
@@ -393,7 +394,7 @@ func (e *Engine) applyBatch(p *partition, m Message) error {
 		e.letter(m, "_", err.Error(), "")
 		return nil
 	}
-	e.rejects = rejects{}
+	e.rejects = rejects{index: map[string]int{}}
 	for i := range e.scratch.columns[:e.scratch.used] {
 		if err := e.applyColumn(p, m, &e.scratch.columns[i]); err != nil {
 			return err
@@ -401,12 +402,10 @@ func (e *Engine) applyBatch(p *partition, m Message) error {
 	}
 	for i, reason := range e.rejects.reasons {
 		rows := e.rejects.rows[i]
-		data, err := proto.Marshal(rows)
-		if err != nil {
-			return err
-		}
 		dead := m
-		dead.Data = data
+		if data, err := proto.Marshal(rows); err == nil {
+			dead.Data = data
+		} // otherwise the whole batch: nothing that a client writes may stop the engine
 		e.letter(dead, rows.Columns[0].Metric, reason, "-"+strconv.Itoa(i))
 	}
 	return nil
@@ -606,17 +605,23 @@ func (e *Engine) declare(p *partition, v *quietilev1.Metric) error {
 		mt = newMetric(v.GetName())
 		p.metrics[v.GetName()] = mt
 	}
-	if n := len(mt.versions); n > 0 && mt.versions[n-1].GetVersion() >= v.GetVersion() {
+	if slices.ContainsFunc(mt.versions, func(have *version) bool { return have.GetVersion() == v.GetVersion() }) {
 		return nil // said again
 	}
+	if err := mt.add(v); err != nil {
+		return err
+	}
+	// An earlier version may come later, after a crash while it was being declared.
+	slices.SortFunc(mt.versions, func(a, b *version) int { return cmp.Compare(a.GetVersion(), b.GetVersion()) })
 	mt.newVersions = append(mt.newVersions, v)
-	return mt.add(v)
+	return nil
 }
 
 // load adds a sketch that an operator restores. Its contribution bounds were kept where it was made.
 func (e *Engine) load(p *partition, m Message, l *quietilev1.Load) error {
 	mt := p.metrics[l.GetMetric()]
 	if mt == nil {
+		e.letter(m, l.GetMetric(), "a load into a metric that is not in force", "")
 		return nil
 	}
 	v := mt.at(l.GetWindowStartUnixNano())
@@ -631,8 +636,12 @@ func (e *Engine) load(p *partition, m Message, l *quietilev1.Load) error {
 		mt.stats.Late += s.Count()
 		return nil
 	}
+	if err := w.delta.Merge(s); err != nil {
+		e.letter(m, l.GetMetric(), "a load that cannot be added: "+err.Error(), "")
+		return nil
+	}
 	mt.stats.Accepted += s.Count()
-	return w.delta.Merge(s)
+	return nil
 }
 
 // Flush writes everything since the last flush, with the cursors that it brings the store to, in

@@ -66,6 +66,20 @@ func Repair(ctx context.Context, js jetstream.JetStream, s *store.Store, partiti
 		return nil
 	}
 	m, err := stream.GetMsg(ctx, cursor.Sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		// The stream's index survived, and messages did not.
+		next, err := stream.GetMsg(ctx, cursor.Sequence, jetstream.WithGetMsgSubject(">"))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			logger.Warn("the stream lost its tail: moved past it", "first", cursor.Sequence, "last", state.LastSeq)
+			return stream.Purge(ctx, jetstream.WithPurgeSequence(state.LastSeq+1))
+		case err != nil:
+			return err
+		case next.Sequence > cursor.Sequence+1:
+			return &LossError{cursor.Sequence + 1, next.Sequence - 1}
+		}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("message %d of %s: %w", cursor.Sequence, subject.IngestStream, err)
 	}

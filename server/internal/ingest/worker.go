@@ -31,6 +31,8 @@ const (
 	// Letters are published when so many wait, or at the next flush.
 	maxLetters     = 4096
 	maxLetterBytes = 16 << 20
+	// How long to wait for a letter's acknowledgement before it is sent again.
+	letterWait = 10 * time.Second
 	// How far the consumer reads ahead. The bytes stay well below what a subscription holds before it
 	// drops messages.
 	readAhead      = 20_000
@@ -59,6 +61,7 @@ type Worker struct {
 	flushed uint64        // sequence that the store covers
 	wanted  uint64        // highest sequence that Wait waits for
 	moved   chan struct{} // closed and replaced whenever flushed grows
+	seen    uint64        // last sequence handled since the start
 	broken  error         // why the engine's state can no longer be trusted
 	err     error         // why the worker stopped
 	marks   []mark
@@ -72,7 +75,7 @@ type mark struct {
 
 // NewWorker makes a worker over the ingest stream, which must exist. It does not read yet.
 func NewWorker(ctx context.Context, c Config) (*Worker, error) {
-	js, err := jetstream.New(c.Conn, jetstream.WithPublishAsyncMaxPending(maxLetters))
+	js, err := jetstream.New(c.Conn, jetstream.WithPublishAsyncMaxPending(maxLetters), jetstream.WithPublishAsyncTimeout(letterWait))
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +180,18 @@ func (w *Worker) handle(ctx context.Context, m jetstream.Msg) error {
 		return w.broken
 	}
 	sequence := meta.Sequence.Stream
-	if last := w.engine.Last(); sequence > last+1 && last > 0 {
-		w.config.Logger.Error("messages are missing from the stream", "first", last+1, "last", sequence-1)
+	// After a reset the consumer may call before an earlier call has ended: the log must be applied in
+	// order, and whatever is not is read again after a restart from the cursor.
+	switch {
+	case w.seen > 0 && sequence <= w.seen:
+		return nil
+	case w.seen > 0 && sequence > w.seen+1:
+		w.broken = fmt.Errorf("messages %d to %d did not come", w.seen+1, sequence-1)
+		return w.broken
+	case w.seen == 0 && w.engine.Last() > 0 && sequence > w.engine.Next():
+		w.config.Logger.Error("messages are missing from the stream", "first", w.engine.Next(), "last", sequence-1)
 	}
+	w.seen = sequence
 	if err := w.engine.Apply(Message{
 		Sequence:  sequence,
 		Time:      meta.Timestamp.UnixNano(),
@@ -209,8 +221,9 @@ func signature(m jetstream.Msg) string {
 // send publishes the waiting dead letters and returns when the stream has them. It holds mu.
 func (w *Worker) send(ctx context.Context) error {
 	for len(w.letters) > 0 {
+		var again []DeadLetter
 		futures := make([]jetstream.PubAckFuture, 0, len(w.letters))
-		for _, l := range w.letters {
+		for i, l := range w.letters {
 			m := nats.NewMsg(subject.Dead + l.Metric)
 			m.Data = l.Data
 			m.Header.Set(jetstream.MsgIDHeader, l.ID)
@@ -219,11 +232,12 @@ func (w *Worker) send(ctx context.Context) error {
 			m.Header.Set(subject.SequenceHeader, strconv.FormatUint(l.Message, 10))
 			f, err := w.js.PublishMsgAsync(m)
 			if err != nil {
-				return fmt.Errorf("dead letter of message %d: %w", l.Message, err)
+				w.config.Logger.Warn("dead letters not sent, trying again", "message", l.Message, "error", err)
+				again = append(again, w.letters[i:]...)
+				break
 			}
 			futures = append(futures, f)
 		}
-		var again []DeadLetter
 		for i, f := range futures {
 			select {
 			case <-f.Ok():
