@@ -90,7 +90,9 @@ func benchmarkIngest(b *testing.B, messages, samples int, message func(int) (str
 	if err != nil {
 		b.Fatal(err)
 	}
-	catalog, err := control.Open(ctx, js, ring, subject.DefaultPartitions, logger)
+	catalog, err := control.Open(ctx, js, ring, subject.DefaultPartitions, func(int) (map[string][]*quietilev1.Metric, error) {
+		return nil, nil
+	}, logger)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -148,7 +148,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.cat, err = control.Open(ctx, js, ring, s.opts.Partitions, opts.Logger); err != nil {
+	if s.cat, err = control.Open(ctx, js, ring, s.opts.Partitions, s.store.Versions, opts.Logger); err != nil {
 		return nil, err
 	}
 	ledger, err := release.OpenLedger(ctx, js, s.store, ring, opts.Logger)
@@ -161,7 +161,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		defer close(s.done)
 		s.err = s.worker.Run(running)
 	}()
-	if err := s.cat.Reinforce(ctx, s.store.Versions, s.worker); err != nil {
+	if err := s.cat.Reinforce(ctx, s.worker); err != nil {
 		return nil, err
 	}
 	s.api, err = api.Start(api.Config{

@@ -64,21 +64,39 @@ func (b *Binned) Bucket(i int) uint64 {
 
 // at returns where the count of a bucket is kept.
 func (b *Binned) at(i int) *uint64 {
-	p := b.pages[i>>pageBits]
+	p := b.pages[uint(i)>>pageBits]
 	if p == nil {
-		p = new(page)
-		b.pages[i>>pageBits] = p
+		p = b.page(uint(i))
 	}
 	return &p[i&pageMask]
 }
 
+// page makes the page of a bucket that has none.
+//
+//go:noinline
+func (b *Binned) page(i uint) *page {
+	p := new(page)
+	b.pages[i>>pageBits] = p
+	return p
+}
+
 // Add counts a value.
 func (b *Binned) Add(x float64) {
-	if x != x {
+	v := math.Float64bits(x)
+	g := b.grid
+	var i int
+	switch {
+	case g.kind == exponential && normal(v):
+		if i = g.normalIndex(v); uint(i) >= uint(g.len) {
+			i = g.clamp(i)
+		}
+	case x != x:
 		b.nan++
 		return
+	default:
+		i = g.Index(x)
 	}
-	*b.at(b.grid.Index(x))++
+	*b.at(i)++
 	b.count++
 }
 
@@ -126,49 +144,47 @@ func (b *Binned) AddBatch(xs []float64) {
 	}
 }
 
-// addExponential is AddBatch with the common path, a normal value within the grid, in line.
+// addExponential is AddBatch with the common path, a normal value, in line.
 func (b *Binned) addExponential(xs []float64) {
-	g, r := b.grid, b.grid.roots
-	table, up, down, shift := r.table, r.up, r.down, r.shift
-	zero := r.positive() + 1 - g.base
-	last := uint(g.len - 1)
-	offset := 1 - r.first
-	var counted uint64
+	g := b.grid
+	table, up, down, shift := g.roots.table, g.roots.up&63, g.roots.down&63, g.roots.shift&63
+	zero, offset, last := g.zero, g.offset, uint(g.len-1)
+	pages := b.pages
+	other := 0
 	for _, x := range xs {
 		v := math.Float64bits(x)
-		e := int(v >> mantissaBits & 0x7ff)
-		m := v & mantissaMask
-		if e == 0 || e == 0x7ff {
+		if !normal(v) {
 			b.Add(x)
+			other++
 			continue
 		}
-		k := ((e-bias)<<up+int((m+table[m>>shift])>>mantissaBits)-1)>>down + offset
-		if int64(v) < 0 {
-			k = -k
+		// As in normalIndex.
+		m := v & mantissaMask
+		k := (int(v>>mantissaBits&0x7ff)<<up + int((m+table[m>>shift%maxSlots])>>mantissaBits) + offset) >> down
+		sign := int(int64(v) >> 63)
+		i := uint(zero + (k^sign - sign))
+		if i > last {
+			i = uint(g.clamp(int(i)))
 		}
-		i := zero + k
-		if uint(i) > last {
-			i = g.clamp(i)
-		}
-		p := b.pages[uint(i)>>pageBits]
+		p := pages[i>>pageBits]
 		if p == nil {
-			p = new(page)
-			b.pages[uint(i)>>pageBits] = p
+			p = b.page(i)
 		}
 		p[i&pageMask]++
-		counted++
 	}
-	b.count += counted
+	b.count += uint64(len(xs) - other)
 }
 
 // addLinear is AddBatch with the common path, a value within the grid, in line.
 func (b *Binned) addLinear(xs []float64) {
 	g := b.grid
 	low, high, perUnit, breaks := g.min, g.max, g.perUnit, g.breaks
-	var counted uint64
+	pages := b.pages
+	other := 0
 	for _, x := range xs {
 		if !(x >= low && x < high) {
 			b.Add(x)
+			other++
 			continue
 		}
 		i := min(int((x-low)*perUnit), len(breaks)-2)
@@ -179,15 +195,13 @@ func (b *Binned) addLinear(xs []float64) {
 			i++
 		}
 		i++
-		p := b.pages[uint(i)>>pageBits]
+		p := pages[uint(i)>>pageBits]
 		if p == nil {
-			p = new(page)
-			b.pages[uint(i)>>pageBits] = p
+			p = b.page(uint(i))
 		}
 		p[i&pageMask]++
-		counted++
 	}
-	b.count += counted
+	b.count += uint64(len(xs) - other)
 }
 
 // All returns the buckets that hold anything and their counts, ascending.

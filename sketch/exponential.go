@@ -12,6 +12,8 @@ const (
 	minScale = -4
 	maxScale = 8
 
+	maxSlots = 2 << maxScale
+
 	mantissaBits = 52
 	mantissaMask = 1<<mantissaBits - 1
 	bias         = 1023
@@ -35,7 +37,7 @@ func scaleError(scale int) error {
 type roots struct {
 	up, down uint // scale = up or −down
 	shift    uint // mantissa → slot
-	table    []uint64
+	table    *[maxSlots]uint64 // 2N slots are in use
 	// fraction[j] is the float64 nearest to 2^(j/N).
 	fraction []float64
 	// first and last k of all float64.
@@ -76,9 +78,9 @@ func newRoots(scale int) roots {
 		bounds[j], _ = m.SetMantExp(m, mantissaBits).Uint64()
 		power.Mul(power, root)
 	}
-	r.table = make([]uint64, 2*n)
+	r.table = new([maxSlots]uint64)
 	j := 0
-	for i := range r.table {
+	for i := range 2 * n {
 		end := uint64(i+1) << r.shift
 		if j < n && bounds[j] < end {
 			r.table[i] = uint64(j+1)<<mantissaBits - 1 - bounds[j]
@@ -103,8 +105,16 @@ func (r *roots) bucket(x float64) int {
 	return r.locate(e, m)
 }
 
+// locate returns k for x = 2^e·(1+m/2^52).
 func (r *roots) locate(e int, m uint64) int {
-	return (e<<r.up + int((m+r.table[m>>r.shift])>>mantissaBits) - 1) >> r.down
+	return r.shifted(e, m, -1)
+}
+
+// shifted returns ⌊(e·N + j + add)/2^down⌋ where j counts the boundaries below m, with 2^0 among them only if m > 0.
+// The masks change nothing; they save the compiler its checks.
+func (r *roots) shifted(e int, m uint64, add int) int {
+	j := (m + r.table[m>>(r.shift&63)%maxSlots]) >> mantissaBits
+	return (e<<(r.up&63) + int(j) + add) >> (r.down & 63)
 }
 
 // positive is the number of buckets of the positive values.
@@ -116,16 +126,8 @@ func (r *roots) unbounded() int { return 2*r.positive() + 3 }
 // index returns the number of a value's bucket in the unbounded grid: 0 for −Inf, then the negative
 // values by falling magnitude, zero, the positive values, +Inf.
 func (r *roots) index(x float64) int {
-	b := math.Float64bits(x)
 	zero := r.positive() + 1
-	e := int(b >> mantissaBits & 0x7ff)
 	switch {
-	case e != 0 && e != 0x7ff: // normal
-		k := r.locate(e-bias, b&mantissaMask) - r.first + 1
-		if int64(b) < 0 {
-			return zero - k
-		}
-		return zero + k
 	case x == 0:
 		return zero
 	case math.IsInf(x, 1):

@@ -44,6 +44,8 @@ type Grid struct {
 	roots    *roots
 	bounded  bool
 	min, max float64
+	// The number of the bucket of a normal x is zero ± shifted(biased exponent, mantissa, offset).
+	zero, offset int
 }
 
 // NewExponential returns the grid of a scale from -4 to 8 over all of float64. Its boundaries are
@@ -55,7 +57,7 @@ func NewExponential(scale int) (*Grid, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Grid{kind: exponential, len: r.unbounded(), scale: scale, roots: r}, nil
+	return newExponential(scale, r, 0, r.unbounded()), nil
 }
 
 // NewBoundedExponential returns the run of buckets of [NewExponential] from the one that holds min to
@@ -70,10 +72,16 @@ func NewBoundedExponential(scale int, min, max float64) (*Grid, error) {
 		return nil, err
 	}
 	first, last := r.index(min), r.index(max)
+	g := newExponential(scale, r, first-1, last-first+3)
+	g.bounded, g.min, g.max = true, min+0, max+0 // -0 is 0
+	return g, nil
+}
+
+func newExponential(scale int, r *roots, base, len int) *Grid {
 	return &Grid{
-		kind: exponential, len: last - first + 3, scale: scale, roots: r,
-		base: first - 1, bounded: true, min: min + 0, max: max + 0,
-	}, nil
+		kind: exponential, len: len, scale: scale, roots: r, base: base,
+		zero: r.positive() + 1 - base, offset: (1-r.first)<<r.down - 1 - bias<<r.up,
+	}
 }
 
 // NewLinear returns a grid with bins buckets of equal width between lower and upper, one for what is
@@ -200,7 +208,11 @@ func (g *Grid) Len() int { return g.len }
 func (g *Grid) Index(x float64) int {
 	switch g.kind {
 	case exponential:
-		return g.clamp(g.roots.index(x) - g.base)
+		v := math.Float64bits(x)
+		if !normal(v) {
+			return g.clamp(g.roots.index(x) - g.base)
+		}
+		return g.clamp(g.normalIndex(v))
 	case linear:
 		return g.linearIndex(x)
 	default:
@@ -210,6 +222,16 @@ func (g *Grid) Index(x float64) int {
 		}
 		return i
 	}
+}
+
+// normal says whether these are the bits of a value that is neither zero nor subnormal nor infinite nor NaN.
+func normal(v uint64) bool { return v>>mantissaBits&0x7ff-1 < 0x7fe }
+
+// normalIndex returns the number of the bucket of a normal value in an exponential grid, before clamping.
+func (g *Grid) normalIndex(v uint64) int {
+	k := g.roots.shifted(int(v>>mantissaBits&0x7ff), v&mantissaMask, g.offset)
+	sign := int(int64(v) >> 63) // 0, or -1 for negative values
+	return g.zero + (k^sign - sign)
 }
 
 func (g *Grid) clamp(i int) int { return max(0, min(i, g.len-1)) }

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/quietile/quietile/server/internal/keys"
 	"github.com/quietile/quietile/server/subject"
 )
 
@@ -190,7 +191,7 @@ func adminSecret(dir string) (string, error) {
 		return s, err
 	}
 	s = newSecret()
-	return s, os.WriteFile(filepath.Join(dir, adminFile), []byte(s+"\n"), 0o600)
+	return s, keys.WriteSecret(filepath.Join(dir, adminFile), s)
 }
 
 // ReadAdminSecret reads the admin's password from a data directory.

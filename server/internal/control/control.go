@@ -6,6 +6,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,12 @@ type Follower interface {
 	Wait(ctx context.Context, sequence uint64) error
 }
 
+// Follows returns the versions that a partition follows, by metric, as far as the store knows.
+type Follows func(partition int) (map[string][]*quietilev1.Metric, error)
+
 // Catalog is everything declared. It is safe for concurrent use.
 type Catalog struct {
+	follows    Follows
 	js         jetstream.JetStream
 	keys       *keys.Ring
 	partitions int
@@ -52,13 +57,13 @@ type Catalog struct {
 }
 
 // Open reads the control stream, which must exist.
-func Open(ctx context.Context, js jetstream.JetStream, ring *keys.Ring, partitions int, logger *slog.Logger) (*Catalog, error) {
+func Open(ctx context.Context, js jetstream.JetStream, ring *keys.Ring, partitions int, follows Follows, logger *slog.Logger) (*Catalog, error) {
 	j, err := journal.Open(ctx, js, subject.ControlStream, ring, logger)
 	if err != nil {
 		return nil, err
 	}
 	c := &Catalog{
-		js: js, keys: ring, partitions: partitions, journal: j,
+		js: js, keys: ring, partitions: partitions, follows: follows, journal: j,
 		sources: map[string]*quietilev1.Source{},
 		metrics: map[string][]*quietilev1.Metric{},
 	}
@@ -81,7 +86,9 @@ func (c *Catalog) take(p *quietilev1.Policy) {
 		c.sources[s.GetName()] = s
 	}
 	for _, m := range p.GetMetrics() {
-		c.metrics[m.GetName()] = append(c.metrics[m.GetName()], m)
+		versions := append(c.metrics[m.GetName()], m)
+		slices.SortFunc(versions, func(a, b *quietilev1.Metric) int { return cmp.Compare(a.GetVersion(), b.GetVersion()) })
+		c.metrics[m.GetName()] = versions
 	}
 }
 
@@ -144,6 +151,10 @@ func (c *Catalog) Apply(ctx context.Context, p *quietilev1.Policy, now time.Time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
+		// What an earlier attempt did not finish comes first.
+		if err := c.reinforce(ctx, follower); err != nil {
+			return nil, err
+		}
 		change, err := policy.Change(c.policy(), p, now)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -169,38 +180,71 @@ func (c *Catalog) Apply(ctx context.Context, p *quietilev1.Policy, now time.Time
 	}
 }
 
-// Reinforce writes versions that some partition does not follow yet into the log once more, which is
-// needed after a crash in the middle of Apply. follows tells which versions a partition follows.
-func (c *Catalog) Reinforce(ctx context.Context, follows func(partition int) (map[string][]*quietilev1.Metric, error), follower Follower) error {
+// Reinforce finishes what was interrupted: it writes versions that some partition does not follow into the
+// log once more, and puts versions that partitions follow back into the control stream, whose end a
+// power cut may have taken.
+func (c *Catalog) Reinforce(ctx context.Context, follower Follower) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	missing := map[string]bool{}
+	return c.reinforce(ctx, follower)
+}
+
+func (c *Catalog) reinforce(ctx context.Context, follower Follower) error {
+	has := func(versions []*quietilev1.Metric, v uint32) bool {
+		return slices.ContainsFunc(versions, func(m *quietilev1.Metric) bool { return m.GetVersion() == v })
+	}
+	follow := make([]map[string][]*quietilev1.Metric, c.partitions)
+	lost := new(quietilev1.Policy)
 	for p := range c.partitions {
-		have, err := follows(p)
-		if err != nil {
+		var err error
+		if follow[p], err = c.follows(p); err != nil {
 			return err
 		}
-		for name, versions := range c.metrics {
-			if len(have[name]) < len(versions) {
-				missing[name] = true
+		for name, versions := range follow[p] {
+			for _, m := range versions {
+				if !has(c.metrics[name], m.GetVersion()) {
+					lost.Metrics = append(lost.Metrics, m)
+					c.take(&quietilev1.Policy{Metrics: []*quietilev1.Metric{m}})
+				}
 			}
 		}
 	}
-	for name := range missing {
-		if err := c.declare(ctx, c.metrics[name], follower); err != nil {
+	if len(lost.GetMetrics()) > 0 {
+		data, err := proto.Marshal(lost)
+		if err != nil {
 			return err
 		}
+		if err := c.journal.Append(ctx, subject.Control+"policy", data); err != nil {
+			return fmt.Errorf("put versions back into the control stream: %w", err)
+		}
 	}
-	return nil
+	var missing []*quietilev1.Metric
+	for name, versions := range c.metrics {
+		for _, m := range versions {
+			if slices.ContainsFunc(follow, func(have map[string][]*quietilev1.Metric) bool { return !has(have[name], m.GetVersion()) }) {
+				missing = append(missing, m)
+			}
+		}
+	}
+	return c.declare(ctx, missing, follower)
 }
 
+// declare writes versions into every partition, and waits until the store covers them.
 func (c *Catalog) declare(ctx context.Context, versions []*quietilev1.Metric, follower Follower) error {
+	var last uint64
 	for _, m := range versions {
-		if err := c.everywhere(ctx, &quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: m}}, follower); err != nil {
-			return err
+		for p := range c.partitions {
+			sequence, err := c.write(ctx, p, &quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: m}})
+			if err != nil {
+				return err
+			}
+			last = max(last, sequence)
 		}
 	}
-	return nil
+	if last == 0 {
+		return nil
+	}
+	return follower.Wait(ctx, last)
 }
 
 // Seal seals every window of a manual metric that ends at or before a moment, and returns when the

@@ -40,6 +40,27 @@ func New(secret []byte) (*Ring, error) {
 	return r, nil
 }
 
+// WriteSecret writes a line that only the owner may read. It is on disk, whole, when WriteSecret returns:
+// a store that refers to it must never outlive it.
+func WriteSecret(path, secret string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".secret-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(secret + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
 func derive(secret []byte, use string) []byte {
 	h := hmac.New(sha256.New, secret)
 	h.Write([]byte("quietile/" + use))
@@ -54,7 +75,7 @@ func Open(dir string, mayCreate bool) (*Ring, error) {
 	if errors.Is(err, os.ErrNotExist) && mayCreate {
 		var secret [32]byte
 		rand.Read(secret[:]) // never returns an error: it ends the program instead
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(secret[:])+"\n"), 0o600); err != nil {
+		if err := WriteSecret(path, hex.EncodeToString(secret[:])); err != nil {
 			return nil, err
 		}
 		return New(secret[:])
