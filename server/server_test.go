@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -305,6 +306,13 @@ func TestPlainPublishersAreCountedAndBadInputIsDeadLettered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Protobuf strings are UTF-8, and no library writes such a batch; anybody can.
+	poison, err := proto.Marshal(&quietilev1.SampleBatch{Columns: []*quietilev1.SampleColumn{{Metric: "XX", Values: []float64{1}, Units: []string{"YY"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(subject.Batch(3), bytes.ReplaceAll(poison, []byte("XX"), []byte("\xff\xfe")))
+	send(subject.Batch(3), bytes.ReplaceAll(poison, []byte("YY"), []byte("\xff\xfe")))
 	send(subject.PublishSample("load", "host-1"), make([]byte, 8<<20))
 	send(subject.Batch(3), long)
 	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 5, Dead: 7})
@@ -330,6 +338,8 @@ func TestPlainPublishersAreCountedAndBadInputIsDeadLettered(t *testing.T) {
 		"dead.load: the value is NaN",
 		`dead.nothing: unknown metric "nothing"`,
 		"dead.load: the time",
+		"dead._: the payload is not a protobuf SampleBatch",
+		"dead._: the payload is not a protobuf SampleBatch",
 		"dead.load: the payload has 8388608 bytes: at most 1048576 are taken; cut to 4194304 bytes",
 		`dead._: unknown metric "xxx`,
 	}
