@@ -111,3 +111,29 @@ func TestAStreamThatLostUncountedSamplesIsRefused(t *testing.T) {
 	publish(t, c, copies(5, 1)...)
 	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 15})
 }
+
+func TestAStreamWhoseIndexOutlivedItsMessagesIsRepaired(t *testing.T) {
+	dir := t.TempDir()
+	s, c := engine(t, dir)
+	publish(t, c, copies(100, 1)...)
+	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 100})
+	s.Close()
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "*", "streams", subject.IngestStream, "msgs", "*.blk"))
+	if err != nil || len(blocks) != 1 {
+		blocks, err = filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", subject.IngestStream, "msgs", "*.blk"))
+	}
+	if err != nil || len(blocks) != 1 {
+		entries, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "*", "*"))
+		t.Fatalf("blocks %v, %v, among %v", blocks, err, entries)
+	}
+	info, err := os.Stat(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(blocks[0], info.Size()-700); err != nil {
+		t.Fatal(err)
+	}
+	_, c = engine(t, dir)
+	publish(t, c, copies(70, 2)...)
+	settle(t, c, &quietilev1.MetricStatus{Metric: "load", Accepted: 170})
+}

@@ -545,3 +545,37 @@ func TestCountsOfTwoVersionsOfAMetricStayApart(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEarlierVersionThatComesLaterIsTaken(t *testing.T) {
+	j := newJourney(t)
+	var both []*quietilev1.Metric
+	p, err := policy.Parse([]byte(enginePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version := range uint32(2) {
+		m := proto.CloneOf(p.GetMetrics()[1])
+		m.Name, m.Version, m.EffectiveFromUnixNano = "new", version+1, math.MinInt64
+		if version == 1 {
+			m.EffectiveFromUnixNano = origin + 24*hour
+		}
+		both = append(both, m)
+	}
+	j.everywhere(&quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: both[1]}})
+	j.everywhere(&quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: both[0]}})
+	j.sample("new", "a", 1, origin)
+	j.now = origin + 25*hour
+	j.sample("new", "a", 1, j.now)
+	s, letters := run(t, j.log)
+	var accepted uint64
+	for p := range partitions {
+		st, err := s.Stats("new", p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted += st.Accepted
+	}
+	if accepted != 2 || len(letters) > 0 {
+		t.Errorf("%d samples are counted, want 2; dead letters %v", accepted, letters)
+	}
+}
