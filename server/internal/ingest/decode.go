@@ -37,7 +37,7 @@ func decodeSample(data []byte, streamTime int64) (sample, error) {
 	if len(data) == 0 {
 		return s, errors.New("the payload is empty")
 	}
-	if data[0] == valueTag {
+	if _, err := strconv.ParseFloat(string(bytes.TrimSpace(data)), 64); data[0] == valueTag && err != nil {
 		m := new(quietilev1.Sample)
 		if err := proto.Unmarshal(data, m); err != nil {
 			return s, errors.New("the payload is not a protobuf Sample")
@@ -63,7 +63,8 @@ func decodeSample(data []byte, streamTime int64) (sample, error) {
 	return s, nil
 }
 
-// valueTag is the first byte of a protobuf Sample: field 1, eight bytes.
+// valueTag is the first byte of a protobuf Sample: field 1, eight bytes. It is a tab, too, with which a
+// number may be indented.
 const valueTag = 1<<3 | byte(protowire.Fixed64Type)
 
 func decodeJSON(text []byte, s sample) (sample, error) {

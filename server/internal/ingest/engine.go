@@ -693,6 +693,10 @@ func (e *Engine) flushMetric(b *store.Batch, p *partition, mt *metric) error {
 	}
 	for id, w := range mt.windows {
 		start := id.start
+		if w.kept == nil && w.delta.Count() == 0 {
+			delete(mt.windows, id) // idle, and it has nothing that the store does not have
+			continue
+		}
 		if w.delta.Count() > 0 {
 			if err := b.AddCounts(mt.name, start, id.version, p.id, w.delta); err != nil {
 				return err
