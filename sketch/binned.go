@@ -82,21 +82,31 @@ func (b *Binned) page(i uint) *page {
 
 // Add counts a value.
 func (b *Binned) Add(x float64) {
-	v := math.Float64bits(x)
 	g := b.grid
-	var i int
+	i := uint(math.MaxUint)
 	switch {
-	case g.kind == exponential && normal(v):
-		if i = g.normalIndex(v); uint(i) >= uint(g.len) {
-			i = g.clamp(i)
+	case g.kind == exponential:
+		i = uint(g.roots.quick(math.Float64bits(x)) - g.base)
+	case g.kind == linear && x >= g.min && x < g.max:
+		i = g.inner(x)
+	}
+	if i < uint(g.len) {
+		if p := b.pages[i>>pageBits]; p != nil {
+			p[i&pageMask]++
+			b.count++
+			return
 		}
-	case x != x:
+	}
+	b.add(x)
+}
+
+// add is Add for every case.
+func (b *Binned) add(x float64) {
+	if x != x {
 		b.nan++
 		return
-	default:
-		i = g.Index(x)
 	}
-	*b.at(i)++
+	*b.at(b.grid.Index(x))++
 	b.count++
 }
 
@@ -132,76 +142,77 @@ func grow(count *uint64, n uint64) error {
 
 // AddBatch counts each of the values.
 func (b *Binned) AddBatch(xs []float64) {
-	switch b.grid.kind {
-	case exponential:
-		b.addExponential(xs)
-	case linear:
-		b.addLinear(xs)
-	default:
-		for _, x := range xs {
-			b.Add(x)
+	// Where the values go is found a block at a time, and counted thereafter: two loops whose variables all
+	// fit into registers.
+	var at [block]uint32
+	for len(xs) > 0 {
+		some := xs[:min(block, len(xs))]
+		xs = xs[len(some):]
+		switch b.grid.kind {
+		case exponential:
+			b.grid.locateExponential(&at, some)
+		case linear:
+			b.grid.locateLinear(&at, some)
+		default:
+			for _, x := range some {
+				b.add(x)
+			}
+			continue
 		}
+		b.addLocated(&at, some)
 	}
 }
 
-// addExponential is AddBatch with the common path, a normal value, in line.
-func (b *Binned) addExponential(xs []float64) {
-	g := b.grid
-	table, up, down, shift := g.roots.table, g.roots.up&63, g.roots.down&63, g.roots.shift&63
-	zero, offset, last := g.zero, g.offset, uint(g.len-1)
-	pages := b.pages
-	other := 0
-	for _, x := range xs {
+// block is how many values AddBatch looks up at a time.
+const block = 256
+
+// addLocated counts xs at the buckets found for them. Those that lie in no bucket and those that are the first
+// of their page go the long way.
+func (b *Binned) addLocated(at *[block]uint32, xs []float64) {
+	pages, n := b.pages, uint32(b.grid.len)
+	counted := uint64(0)
+	for j, i := range at[:len(xs)] {
+		if i < n {
+			if p := pages[i>>pageBits]; p != nil {
+				p[i&pageMask]++
+				counted++
+				continue
+			}
+		}
+		b.add(xs[j])
+	}
+	b.count += counted
+}
+
+// locateExponential finds the buckets of values in an exponential grid as far as quick does, before clamping.
+func (g *Grid) locateExponential(at *[block]uint32, xs []float64) {
+	table, octaves, base := &g.roots.table, &g.roots.octaves, g.base
+	for j, x := range xs[:min(block, len(xs))] {
+		// As in quick.
 		v := math.Float64bits(x)
-		if !normal(v) {
-			b.Add(x)
-			other++
-			continue
-		}
-		// As in normalIndex.
-		m := v & mantissaMask
-		k := (int(v>>mantissaBits&0x7ff)<<up + int((m+table[m>>shift%maxSlots])>>mantissaBits) + offset) >> down
-		sign := int(int64(v) >> 63)
-		i := uint(zero + (k^sign - sign))
-		if i > last {
-			i = uint(g.clamp(int(i)))
-		}
-		p := pages[i>>pageBits]
-		if p == nil {
-			p = b.page(i)
-		}
-		p[i&pageMask]++
+		k := (v&mantissaMask + table[v>>slotShift%slots]) >> mantissaBits
+		at[j] = uint32(int(octaves[v>>mantissaBits]) + (int(k) ^ int(int64(v)>>63)) - base)
 	}
-	b.count += uint64(len(xs) - other)
 }
 
-// addLinear is AddBatch with the common path, a value within the grid, in line.
-func (b *Binned) addLinear(xs []float64) {
-	g := b.grid
+// locateLinear finds the buckets of values within a linear grid.
+func (g *Grid) locateLinear(at *[block]uint32, xs []float64) {
 	low, high, perUnit, breaks := g.min, g.max, g.perUnit, g.breaks
-	pages := b.pages
-	other := 0
-	for _, x := range xs {
-		if !(x >= low && x < high) {
-			b.Add(x)
-			other++
-			continue
-		}
-		i := min(int((x-low)*perUnit), len(breaks)-2)
-		for x < breaks[i] {
-			i--
-		}
-		for x >= breaks[i+1] {
+	for j, x := range xs[:min(block, len(xs))] {
+		i := uint(nowhere)
+		if x >= low && x < high {
+			// As in inner.
+			i = min(uint(int((x-low)*perUnit)), uint(len(breaks)-2))
+			for x < breaks[i] {
+				i--
+			}
+			for x >= breaks[i+1] {
+				i++
+			}
 			i++
 		}
-		i++
-		p := pages[uint(i)>>pageBits]
-		if p == nil {
-			p = b.page(uint(i))
-		}
-		p[i&pageMask]++
+		at[j] = uint32(i)
 	}
-	b.count += uint64(len(xs) - other)
 }
 
 // All returns the buckets that hold anything and their counts, ascending.

@@ -12,11 +12,13 @@ const (
 	minScale = -4
 	maxScale = 8
 
-	maxSlots = 2 << maxScale
-
 	mantissaBits = 52
 	mantissaMask = 1<<mantissaBits - 1
 	bias         = 1023
+
+	// Slots of the mantissa, and how it is shifted to find its own.
+	slots     = 2 << maxScale
+	slotShift = mantissaBits - 1 - maxScale
 )
 
 func scaleError(scale int) error {
@@ -29,20 +31,27 @@ func scaleError(scale int) error {
 // its k is e·N − 1 plus the number of j in 0…N−1 with m > b_j, where b_j = ⌊(2^(j/N)−1)·2^52⌋: the
 // boundaries with 0 < j < N are irrational, so that m > b_j exactly when 1+m/2^52 > 2^(j/N), and b_0 = 0
 // puts powers of two below. Neighbouring boundaries are at least ln 2/N apart, so at most one falls into
-// each of 2N equal slots of the mantissa; for slot i with j boundaries before it and b_j in it,
+// each of 512 equal slots of the mantissa, N being at most 256; for slot i with j boundaries before it
+// and b_j in it,
 //
 //	(m + t[i]) >> 52 = j + (m > b_j)   with   t[i] = (j+1)<<52 − 1 − b_j,
 //
 // and t[i] = j<<52 when there is none. A negative scale halves the k of scale 0 that many times.
 type roots struct {
 	up, down uint // scale = up or −down
-	shift    uint // mantissa → slot
-	table    *[maxSlots]uint64 // 2N slots are in use
+	table    [slots]uint64
+	// octaves holds, by the sign and the exponent bits of a value, what is to be added to that count of
+	// boundaries, or to its complement if the value is negative, to make the number of the bucket in the
+	// unbounded grid. It is nowhere for values that are not normal, and for all if the scale is negative.
+	octaves [1 << (64 - mantissaBits)]int32
 	// fraction[j] is the float64 nearest to 2^(j/N).
 	fraction []float64
 	// first and last k of all float64.
 	first, last int
 }
+
+// nowhere is more than the number of any bucket, also after a subtraction of another.
+const nowhere = 1 << 30
 
 var rootsCache [maxScale - minScale + 1]struct {
 	once  sync.Once
@@ -54,14 +63,13 @@ func rootsOf(scale int) (*roots, error) {
 		return nil, scaleError(scale)
 	}
 	c := &rootsCache[scale-minScale]
-	c.once.Do(func() { c.roots = newRoots(scale) })
+	c.once.Do(func() { c.roots.init(scale) })
 	return &c.roots, nil
 }
 
-func newRoots(scale int) roots {
-	r := roots{up: uint(max(scale, 0)), down: uint(max(-scale, 0))}
+func (r *roots) init(scale int) {
+	r.up, r.down = uint(max(scale, 0)), uint(max(-scale, 0))
 	n := 1 << r.up
-	r.shift = mantissaBits - r.up - 1
 	// The root is exact to some 200 bits, and its powers to nearly as many: no boundary comes that near
 	// to a multiple of 2^-52, which the tests check against exact arithmetic.
 	root := new(big.Float).SetPrec(256).SetInt64(2)
@@ -78,10 +86,9 @@ func newRoots(scale int) roots {
 		bounds[j], _ = m.SetMantExp(m, mantissaBits).Uint64()
 		power.Mul(power, root)
 	}
-	r.table = new([maxSlots]uint64)
 	j := 0
-	for i := range 2 * n {
-		end := uint64(i+1) << r.shift
+	for i := range r.table {
+		end := uint64(i+1) << slotShift
 		if j < n && bounds[j] < end {
 			r.table[i] = uint64(j+1)<<mantissaBits - 1 - bounds[j]
 			j++
@@ -90,7 +97,25 @@ func newRoots(scale int) roots {
 		}
 	}
 	r.first, r.last = r.bucket(math.SmallestNonzeroFloat64), r.bucket(math.MaxFloat64)
-	return r
+	for i := range r.octaves {
+		r.octaves[i] = nowhere
+		if e := i & 0x7ff; scale >= 0 && e != 0 && e != 0x7ff {
+			zero := r.positive() + 1
+			k := (e-bias)*n - r.first // the first of the octave less one, counted from zero
+			if i == e {
+				r.octaves[i] = int32(zero + k)
+			} else {
+				r.octaves[i] = int32(zero - k + 1) // adding the complement of j subtracts j+1
+			}
+		}
+	}
+}
+
+// quick returns the number of a value's bucket in the unbounded grid from the value's bits, or some number
+// from nowhere−2^10 on if index has to.
+func (r *roots) quick(v uint64) int {
+	j := (v&mantissaMask + r.table[v>>slotShift%slots]) >> mantissaBits
+	return int(r.octaves[v>>mantissaBits]) + (int(j) ^ int(int64(v)>>63))
 }
 
 // bucket returns k for a finite x > 0.
@@ -107,14 +132,7 @@ func (r *roots) bucket(x float64) int {
 
 // locate returns k for x = 2^e·(1+m/2^52).
 func (r *roots) locate(e int, m uint64) int {
-	return r.shifted(e, m, -1)
-}
-
-// shifted returns ⌊(e·N + j + add)/2^down⌋ where j counts the boundaries below m, with 2^0 among them only if m > 0.
-// The masks change nothing; they save the compiler its checks.
-func (r *roots) shifted(e int, m uint64, add int) int {
-	j := (m + r.table[m>>(r.shift&63)%maxSlots]) >> mantissaBits
-	return (e<<(r.up&63) + int(j) + add) >> (r.down & 63)
+	return (e<<r.up + int((m+r.table[m>>slotShift])>>mantissaBits) - 1) >> r.down
 }
 
 // positive is the number of buckets of the positive values.

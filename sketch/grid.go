@@ -44,8 +44,6 @@ type Grid struct {
 	roots    *roots
 	bounded  bool
 	min, max float64
-	// The number of the bucket of a normal x is zero ± shifted(biased exponent, mantissa, offset).
-	zero, offset int
 }
 
 // NewExponential returns the grid of a scale from -4 to 8 over all of float64. Its boundaries are
@@ -57,7 +55,7 @@ func NewExponential(scale int) (*Grid, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newExponential(scale, r, 0, r.unbounded()), nil
+	return &Grid{kind: exponential, len: r.unbounded(), scale: scale, roots: r}, nil
 }
 
 // NewBoundedExponential returns the run of buckets of [NewExponential] from the one that holds min to
@@ -72,16 +70,10 @@ func NewBoundedExponential(scale int, min, max float64) (*Grid, error) {
 		return nil, err
 	}
 	first, last := r.index(min), r.index(max)
-	g := newExponential(scale, r, first-1, last-first+3)
-	g.bounded, g.min, g.max = true, min+0, max+0 // -0 is 0
-	return g, nil
-}
-
-func newExponential(scale int, r *roots, base, len int) *Grid {
 	return &Grid{
-		kind: exponential, len: len, scale: scale, roots: r, base: base,
-		zero: r.positive() + 1 - base, offset: (1-r.first)<<r.down - 1 - bias<<r.up,
-	}
+		kind: exponential, len: last - first + 3, scale: scale, roots: r,
+		base: first - 1, bounded: true, min: min + 0, max: max + 0, // -0 is 0
+	}, nil
 }
 
 // NewLinear returns a grid with bins buckets of equal width between lower and upper, one for what is
@@ -208,11 +200,11 @@ func (g *Grid) Len() int { return g.len }
 func (g *Grid) Index(x float64) int {
 	switch g.kind {
 	case exponential:
-		v := math.Float64bits(x)
-		if !normal(v) {
-			return g.clamp(g.roots.index(x) - g.base)
+		i := g.roots.quick(math.Float64bits(x)) - g.base
+		if uint(i) >= uint(g.len) {
+			i = max(0, min(g.roots.index(x)-g.base, g.len-1))
 		}
-		return g.clamp(g.normalIndex(v))
+		return i
 	case linear:
 		return g.linearIndex(x)
 	default:
@@ -224,18 +216,6 @@ func (g *Grid) Index(x float64) int {
 	}
 }
 
-// normal says whether these are the bits of a value that is neither zero nor subnormal nor infinite nor NaN.
-func normal(v uint64) bool { return v>>mantissaBits&0x7ff-1 < 0x7fe }
-
-// normalIndex returns the number of the bucket of a normal value in an exponential grid, before clamping.
-func (g *Grid) normalIndex(v uint64) int {
-	k := g.roots.shifted(int(v>>mantissaBits&0x7ff), v&mantissaMask, g.offset)
-	sign := int(int64(v) >> 63) // 0, or -1 for negative values
-	return g.zero + (k^sign - sign)
-}
-
-func (g *Grid) clamp(i int) int { return max(0, min(i, g.len-1)) }
-
 func (g *Grid) linearIndex(x float64) int {
 	if !(x >= g.min) {
 		return 0
@@ -243,8 +223,13 @@ func (g *Grid) linearIndex(x float64) int {
 	if x >= g.max {
 		return g.len - 1
 	}
+	return int(g.inner(x))
+}
+
+// inner returns the number of the bucket of a value from min to below max in a linear grid.
+func (g *Grid) inner(x float64) uint {
 	// The estimate is off by rounding only.
-	i := min(int((x-g.min)*g.perUnit), g.len-3)
+	i := min(uint(int((x-g.min)*g.perUnit)), uint(len(g.breaks)-2))
 	for x < g.breaks[i] {
 		i--
 	}
