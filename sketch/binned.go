@@ -202,7 +202,7 @@ func (g *Grid) locateLinear(at *[block]uint32, xs []float64) {
 		i := uint(nowhere)
 		if x >= low && x < high {
 			// As in inner.
-			i = min(uint(int((x-low)*perUnit)), uint(len(breaks)-2))
+			i = uint(int((x - low) * perUnit))
 			for x < breaks[i] {
 				i--
 			}

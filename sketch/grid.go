@@ -228,8 +228,8 @@ func (g *Grid) linearIndex(x float64) int {
 
 // inner returns the number of the bucket of a value from min to below max in a linear grid.
 func (g *Grid) inner(x float64) uint {
-	// The estimate is off by rounding only.
-	i := min(uint(int((x-g.min)*g.perUnit)), uint(len(g.breaks)-2))
+	// The estimate is off by rounding only, and at most the number of the last boundary.
+	i := uint(int((x - g.min) * g.perUnit))
 	for x < g.breaks[i] {
 		i--
 	}
