@@ -197,9 +197,9 @@ func TestTheErrorNamesTheRecord(t *testing.T) {
 	f(append(segment(t, header(1), record("a", good)), segment(t, header(1), record("b", bad))...), fmt.Sprintf("byte %d", first+5), `key "b"`)
 	f(append(segment(t, header(1)), 0), "neither")
 	f([]byte{0x80}, "byte 1", "inside the length")
-	f([]byte{0x85, 0}, "byte 0", "length")                      // 5, but not in its shortest form
+	f([]byte{0x85, 0}, "byte 0", "length") // 5, but not in its shortest form
 	f(bytes.Repeat([]byte{0xff}, 20), "byte 0", "no varint")
-	f([]byte{0x81, 0x80, 0x80, 0x20}, "byte 0", "67108865")     // a byte more than a record may have
+	f([]byte{0x81, 0x80, 0x80, 0x20}, "byte 0", "67108865") // a byte more than a record may have
 	f([]byte{3, 0xff, 0xff, 0xff}, "byte 0", "no DumpRecord")
 	f([]byte{5, 0x0a, 2, 8}, "byte 4", "inside the record at ")
 
