@@ -1,0 +1,119 @@
+package sketch
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// RelativeError returns the coarsest scale at which no two values of a bucket differ by more than the share e of
+// the smaller: 2^(2^-scale) − 1 ≤ e. A quantile answered on that grid is then within e of the exact one, relative to
+// either, unless the exact one is subnormal or infinite. It returns ErrGrid if e is not above zero, or is less than the 0.27 % of scale 8.
+func RelativeError(e float64) (scale int, err error) {
+	if !(e > 0) {
+		return 0, fmt.Errorf("exponential %w: relative error %v is not above 0", ErrGrid, e)
+	}
+	for scale = minScale; scale <= maxScale; scale++ {
+		if math.Expm1(math.Ldexp(math.Ln2, -scale)) <= e {
+			return scale, nil
+		}
+	}
+	return 0, fmt.Errorf("exponential %w: relative error %v is less than the %.2g of scale %d, the finest",
+		ErrGrid, e, math.Expm1(math.Ldexp(math.Ln2, -maxScale)), maxScale)
+}
+
+// Scale returns the scale of an exponential grid; ok is false for other grids.
+func (g *Grid) Scale() (scale int, ok bool) { return g.scale, g.kind == exponential }
+
+// Unbounded says whether the grid is an exponential one over all of float64.
+func (g *Grid) Unbounded() bool { return g.kind == exponential && !g.bounded }
+
+// Breaks returns all boundaries of a linear or explicit grid, Len()−1 ascending float64. It returns nil for an
+// exponential grid.
+func (g *Grid) Breaks() []float64 { return slices.Clone(g.breaks) }
+
+// Power returns the place of a bucket of an exponential grid in the numbering of OpenTelemetry and Prometheus'
+// native histograms: the bucket holds the values of that sign whose magnitude is in (2^(k/2^scale), 2^((k+1)/2^scale)].
+// The bucket of zero has sign 0 and k 0. An outer bucket, which has no such limits, has the place one beyond
+// that of its neighbour.
+func (g *Grid) Power(i int) (sign, k int) {
+	if g.kind != exponential || i < 0 || i >= g.len {
+		panic(fmt.Sprintf("sketch: power of bucket %d of %v", i, g))
+	}
+	r := g.roots
+	switch at := i + g.base - r.positive() - 1; { // from the bucket of zero
+	case at == 0:
+		return 0, 0
+	case at < 0:
+		return -1, r.first - at - 1
+	default:
+		return 1, r.first + at - 1
+	}
+}
+
+// PowerIndex returns the number of the bucket that [Grid.Power] says has that sign and that k; ok is false if the
+// grid has none. The outer buckets have the places one beyond their neighbours'.
+func (g *Grid) PowerIndex(sign, k int) (i int, ok bool) {
+	if g.kind != exponential {
+		panic(fmt.Sprintf("sketch: power in %v", g))
+	}
+	r := g.roots
+	at := r.positive() + 1 - g.base
+	switch {
+	case sign == 0:
+		return at, k == 0 && uint(at) < uint(g.len)
+	case k < r.first || k > r.last+1:
+		return 0, false
+	case sign < 0:
+		at -= k - r.first + 1
+	default:
+		at += k - r.first + 1
+	}
+	return at, uint(at) < uint(g.len)
+}
+
+// Downscale returns the exponential grid of a coarser scale, each bucket of which is the union of 2^d buckets of
+// this one, d the difference. It returns ErrGrid for a finer scale and for a grid that is not exponential, and for
+// a bounded grid if its first or last boundary lies within a bucket of the coarser one.
+func (g *Grid) Downscale(scale int) (*Grid, error) {
+	if g.kind != exponential {
+		return nil, fmt.Errorf("%w %v: there is no scale to change", ErrGrid, g)
+	}
+	if scale > g.scale {
+		return nil, fmt.Errorf("exponential %w: scale %d is finer than the %d of %v", ErrGrid, scale, g.scale, g)
+	}
+	if scale == g.scale {
+		return g, nil
+	}
+	if !g.bounded {
+		return NewExponential(scale)
+	}
+	coarse, err := NewBoundedExponential(scale, g.min, g.max)
+	if err != nil {
+		return nil, err
+	}
+	for _, upper := range []bool{false, true} {
+		if sign, k := g.end(upper); sign != 0 {
+			_, c := coarse.end(upper)
+			// Between the outermost boundaries and the finite values nearest to them there is nothing.
+			if k != c<<(g.scale-scale) && k != g.roots.first && k != g.roots.last+1 {
+				return nil, fmt.Errorf("exponential %w: %v ends within a bucket of scale %d", ErrGrid, g, scale)
+			}
+		}
+	}
+	return coarse, nil
+}
+
+// end returns the sign of the lower end of the first inner bucket of a bounded grid, or of the upper end of the last,
+// and k with the end at 2^(k/2^scale). The sign is 0 if the bucket is that of zero.
+func (g *Grid) end(upper bool) (sign, k int) {
+	i := 1
+	if upper {
+		i = g.len - 2
+	}
+	sign, k = g.Power(i)
+	if upper == (sign > 0) {
+		k++
+	}
+	return sign, k
+}
