@@ -1,0 +1,352 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
+	"github.com/quietile/quietile/sketch"
+	"github.com/quietile/quietile/sketch/dump"
+)
+
+// The names of formats, beside formatJSON and formatDump.
+const (
+	formatProto = "proto"
+	// formatStandard is the format of one sketch on a grid without a key, unless another is asked for.
+	formatStandard = formatProto
+)
+
+const formatHelp = `  proto           a quietile.v1.Sketch message                                      recognised
+  json            the same message as JSON                                          recognised
+  dump            a dump file: any number of sketches with keys, and a checksum     recognised
+`
+
+// summary is a sketch of any kind.
+type summary interface {
+	Count() uint64
+	NaNCount() uint64
+	Quantiles(qs []float64) ([]float64, error)
+	CDF(xs []float64) ([]float64, error)
+	String() string
+}
+
+// sketchFormat is a form of one sketch in bytes.
+type sketchFormat struct {
+	name string
+	// recognise says whether bytes that may be anything are of this format. It is nil where that would be a guess.
+	recognise func(data []byte) bool
+	decode    func(data []byte) (summary, error)
+	// encode returns a usage error for a kind of sketch that the format does not hold.
+	encode func(s summary) ([]byte, error)
+}
+
+// sketchFormats are all formats but that of dumps, which hold many sketches.
+var sketchFormats = []sketchFormat{
+	{formatProto, isProto, decodeProto, encodeProto},
+	{formatJSON, isJSON, decodeJSON, encodeJSON},
+}
+
+// formatNames returns the names of all formats.
+func formatNames() []string {
+	names := []string{formatDump}
+	for _, f := range sketchFormats {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// findFormat returns a format by its name, which is one of formatNames and not that of dumps.
+func findFormat(name string) *sketchFormat {
+	for i := range sketchFormats {
+		if sketchFormats[i].name == name {
+			return &sketchFormats[i]
+		}
+	}
+	return nil
+}
+
+// standardFormat returns the format of a sketch without a key, unless another is asked for.
+func standardFormat(summary) string { return formatStandard }
+
+// describe names the kind of a sketch and its parameters.
+func describe(s summary) string {
+	if b, ok := s.(*sketch.Binned); ok {
+		return "a sketch on the grid " + b.Grid().String()
+	}
+	return s.String()
+}
+
+// onGrid makes an encode of a function for sketches on grids.
+func onGrid(encode func(*sketch.Binned) ([]byte, error)) func(summary) ([]byte, error) {
+	return func(s summary) ([]byte, error) {
+		if b, ok := s.(*sketch.Binned); ok {
+			return encode(b)
+		}
+		return nil, usagef("this format holds sketches on grids, and not %s", describe(s))
+	}
+}
+
+// dumpable returns a usage error for a sketch that dumps do not hold.
+func dumpable(s summary) error {
+	_, err := onGrid(func(*sketch.Binned) ([]byte, error) { return nil, nil })(s)
+	if err != nil {
+		return fmt.Errorf("--to %s: %w", formatDump, err)
+	}
+	return nil
+}
+
+func message(s summary) (proto.Message, error) {
+	if b, ok := s.(*sketch.Binned); ok {
+		return b.Proto(), nil
+	}
+	return nil, usagef("this format holds sketches on grids, and not %s", describe(s))
+}
+
+func encodeProto(s summary) ([]byte, error) {
+	m, err := message(s)
+	if err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+func decodeProto(data []byte) (summary, error) {
+	m := new(quietilev1.Sketch)
+	if err := proto.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("not a quietile.v1.Sketch: %w", err)
+	}
+	return sketch.FromProto(m)
+}
+
+// isProto says whether data are exactly the bytes that are written of the sketch they hold. A message of another type that reads as one would have to begin with a
+// complete, canonical grid: those of the other formats begin with numbers or with messages that have numbers in those fields.
+func isProto(data []byte) bool {
+	s, err := decodeProto(data)
+	if err != nil {
+		return false
+	}
+	again, err := encodeProto(s)
+	return err == nil && bytes.Equal(data, again)
+}
+
+func encodeJSON(s summary) ([]byte, error) {
+	m, err := message(s)
+	if err != nil {
+		return nil, err
+	}
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	// The spaces that protojson writes vary from one build of a program to the next.
+	var out bytes.Buffer
+	if err := json.Compact(&out, text); err != nil {
+		return nil, err
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+func decodeJSON(data []byte) (summary, error) {
+	m := new(quietilev1.Sketch)
+	if err := protojson.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("not the JSON of a quietile.v1.Sketch: %w", err)
+	}
+	return sketch.FromProto(m)
+}
+
+// isJSON says whether data begin as a JSON object does. No message of a format here has a brace for its first byte but for space: as a tag it would be that of a group.
+func isJSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte{'{'}) }
+
+// recognise returns the format of bytes. It is a usage error if that is not sure.
+func recognise(data []byte) (*sketchFormat, error) {
+	var found []*sketchFormat
+	for i := range sketchFormats {
+		if f := &sketchFormats[i]; f.recognise != nil && f.recognise(data) {
+			found = append(found, f)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	problem := "its format is not recognised"
+	switch {
+	case len(data) == 0:
+		problem = "it is empty"
+	case len(found) > 1:
+		problem = "its format may be any of several"
+	case isRecord(data):
+		return nil, usagef("these are lines of quietile map: make a dump of them with quietile reduce --format dump")
+	case isNumber(data):
+		return nil, usagef("these are numbers, not a sketch: quietile sketch build makes one of them")
+	}
+	return nil, usagef("%s: name it with --from, one of %s", problem, strings.Join(formatNames(), ", "))
+}
+
+// firstLine returns the first line of data.
+func firstLine(data []byte) []byte {
+	line, _, _ := bytes.Cut(data, []byte{'\n'})
+	return bytes.TrimSuffix(line, []byte{'\r'})
+}
+
+// isRecord says whether data begin with a text record, as quietile map writes them.
+func isRecord(data []byte) bool {
+	_, _, err := parseRecord(firstLine(data))
+	return err == nil
+}
+
+// isNumber says whether data begin with a number on a line.
+func isNumber(data []byte) bool {
+	_, ok := parseValue(firstLine(data))
+	return ok
+}
+
+// maxSketch is the largest sketch that is read, in bytes; of a dump that of each record.
+const maxSketch = dump.MaxRecord
+
+// sketchInput says which sketches of the inputs a command reads.
+type sketchInput struct {
+	from *choice
+	key  string
+	// given says whether key counts.
+	given func() bool
+}
+
+// addSketchInput adds --from and --key.
+func addSketchInput(cmd *cobra.Command) *sketchInput {
+	in := &sketchInput{from: addChoice(cmd, "from", "format to read (default: recognised by its bytes)", "", formatNames()...)}
+	cmd.Flags().StringVar(&in.key, "key", "", "take only the sketches with this key (default: all)")
+	in.given = func() bool { return cmd.Flags().Changed("key") }
+	return in
+}
+
+// each calls visit with each sketch of the inputs. Those of a dump are held one at a time, and are sure only once each has returned without an error.
+func (s *sketchInput) each(cmd *cobra.Command, names []string, visit func(labelled) error) error {
+	names, err := inputNames(names)
+	if err != nil {
+		return err
+	}
+	matched := false
+	pick := func(l labelled) error {
+		if s.given() && l.key != s.key {
+			return nil
+		}
+		matched = true
+		return visit(l)
+	}
+	for _, name := range names {
+		if err := s.eachOf(cmd, name, pick); err != nil {
+			return err
+		}
+	}
+	if s.given() && !matched {
+		return usagef("no sketch has the key %s", shorten([]byte(s.key)))
+	}
+	return nil
+}
+
+// eachOf calls visit with each sketch of an input.
+func (s *sketchInput) eachOf(cmd *cobra.Command, name string, visit func(labelled) error) error {
+	in, err := openInput(cmd, name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	isDump, all, err := sniffDump(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.name, err)
+	}
+	if s.from.value == formatDump || s.from.value == "" && isDump {
+		return eachOfDump(in.name, all, visit)
+	}
+	data, err := io.ReadAll(io.LimitReader(all, maxSketch+1))
+	if err == nil && len(data) > maxSketch {
+		err = fmt.Errorf("it is longer than %d bytes, which no sketch is", maxSketch)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.name, err)
+	}
+	in.Close()
+	format := findFormat(s.from.value)
+	if format == nil {
+		if format, err = recognise(data); err != nil {
+			return fmt.Errorf("%s: %w", in.name, err)
+		}
+	}
+	decoded, err := format.decode(data)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", in.name, format.name, err)
+	}
+	return visit(labelled{file: in.name, sketch: decoded})
+}
+
+// eachOfDump calls visit with each sketch of a dump.
+func eachOfDump(name string, r io.Reader, visit func(labelled) error) error {
+	records := dump.NewReader(r)
+	for {
+		record, err := records.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := visit(labelled{name, record.Key, record.Header, record.Sketch}); err != nil {
+			return err
+		}
+	}
+}
+
+// writeSegments writes sketches as a dump: a segment for each run of sketches with the same header.
+func writeSegments(w io.Writer, producer string, all []labelled) error {
+	var (
+		segment *dump.Writer
+		header  *quietilev1.DumpHeader
+	)
+	for i, l := range all {
+		if i == 0 || l.header != header {
+			if segment != nil {
+				if err := segment.Close(); err != nil {
+					return err
+				}
+			}
+			header = l.header
+			var err error
+			if segment, err = newSegment(w, producer, header); err != nil {
+				return err
+			}
+		}
+		b, ok := l.sketch.(*sketch.Binned)
+		if !ok {
+			return dumpable(l.sketch)
+		}
+		if err := segment.Write(l.key, b); err != nil {
+			return err
+		}
+	}
+	if segment == nil {
+		var err error
+		if segment, err = newSegment(w, producer, nil); err != nil {
+			return err
+		}
+	}
+	return segment.Close()
+}
+
+// newSegment begins a segment for the metric and the window of another, if any.
+func newSegment(w io.Writer, producer string, header *quietilev1.DumpHeader) (*dump.Writer, error) {
+	h := proto.CloneOf(header)
+	if h == nil {
+		h = new(quietilev1.DumpHeader)
+	}
+	h.Producer = producer
+	return dump.NewWriter(w, h)
+}
