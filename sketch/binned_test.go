@@ -281,17 +281,21 @@ func TestQuantilesAtTheEnds(t *testing.T) {
 		}
 	}
 	inf := math.Inf(1)
-	f("exponential:scale=0", []float64{3}, 0, 2)
-	f("exponential:scale=0", []float64{3}, 1, 4)
-	f("exponential:scale=0", []float64{-3}, 0, -4)
+	f("exponential:scale=0", []float64{3}, 0, 3)
+	f("exponential:scale=0", []float64{3}, 1, 3)
+	f("exponential:scale=0", []float64{-3}, 0, -3)
+	f("exponential:scale=0", []float64{3, 3}, 0, 2.5)
+	f("exponential:scale=0", []float64{3, 3}, 1, 3.5)
 	f("exponential:scale=0", []float64{-1, 0, 0, 0, 1}, 0.5, 0)
 	f("exponential:scale=0", []float64{inf}, 0.5, math.MaxFloat64)
 	f("exponential:scale=0", []float64{-inf}, 0.5, -math.MaxFloat64)
 	f("linear:lower=0,upper=10,bins=10", []float64{-5}, 0.5, 0)
 	f("linear:lower=0,upper=10,bins=10", []float64{10}, 0.5, 10)
-	f("linear:lower=0,upper=10,bins=10", []float64{3, 3}, 0.5, 3.5)
+	f("linear:lower=0,upper=10,bins=10", []float64{3, 3}, 0.5, 3)
+	f("linear:lower=0,upper=10,bins=20", []float64{3, 3}, 0.5, 3.125)
+	f("linear:lower=0.5,upper=10.5,bins=10", []float64{3}, 0.5, 3)
 	f("explicit:5", []float64{1, 9}, 0.5, 5)
-	f("explicit:-0x1p1023,0x1p1023", []float64{0, 0}, 0.5, 0) // the width is no float64
+	f("explicit:-0x1p1023,0x1p1023", []float64{0, 0, 0}, 0.5, 0) // the width is no float64
 	f("explicit:-0x1p1023,0x1p1023", []float64{0, 0}, 0.75, 0x1p1022)
 }
 
@@ -311,7 +315,8 @@ func TestRanksCountTheBucketsBelow(t *testing.T) {
 	f("exponential:scale=0", []float64{-1, 0, 0, 1}, 0, 0.75)
 	f("exponential:scale=0", []float64{-1, 0, 0, 1}, -0.1, 0.25)
 	f("exponential:scale=0", []float64{-inf, inf}, 0, 0.5)
-	f("linear:lower=0,upper=10,bins=10", []float64{0, 1, 2, 3}, 2, 0.5)
+	f("linear:lower=0,upper=10,bins=10", []float64{0, 1, 2, 3}, 2, 0.75)
+	f("linear:lower=0,upper=10,bins=20", []float64{0, 1, 2, 3}, 2, 0.5)
 	f("linear:lower=0,upper=10,bins=10", []float64{0, 1, 2, 3}, inf, 1)
 	f("linear:lower=0,upper=10,bins=10", []float64{0, 1, 2, 3}, -inf, 0)
 	f("linear:lower=0,upper=10,bins=10", []float64{-1, 1, 1, 1}, 0, 0.25)

@@ -20,7 +20,7 @@ func ExampleBinned() {
 		panic(err)
 	}
 	fmt.Printf("%d values, median %.0f, p99 %.0f\n", latency.Count(), values[0], values[1])
-	// Output: 1000 values, median 499, p99 989
+	// Output: 1000 values, median 499, p99 988
 }
 
 func ExampleBinned_Merge() {

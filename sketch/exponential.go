@@ -40,18 +40,11 @@ func scaleError(scale int) error {
 type roots struct {
 	up, down uint // scale = up or −down
 	table    [slots]uint64
-	// octaves holds, by the sign and the exponent bits of a value, what is to be added to that count of
-	// boundaries, or to its complement if the value is negative, to make the number of the bucket in the
-	// unbounded grid. It is nowhere for values that are not normal, and for all if the scale is negative.
-	octaves [1 << (64 - mantissaBits)]int32
 	// fraction[j] is the float64 nearest to 2^(j/N).
 	fraction []float64
 	// first and last k of all float64.
 	first, last int
 }
-
-// nowhere is more than the number of any bucket, also after a subtraction of another.
-const nowhere = 1 << 30
 
 var rootsCache [maxScale - minScale + 1]struct {
 	once  sync.Once
@@ -97,25 +90,6 @@ func (r *roots) init(scale int) {
 		}
 	}
 	r.first, r.last = r.bucket(math.SmallestNonzeroFloat64), r.bucket(math.MaxFloat64)
-	for i := range r.octaves {
-		r.octaves[i] = nowhere
-		if e := i & 0x7ff; scale >= 0 && e != 0 && e != 0x7ff {
-			zero := r.positive() + 1
-			k := (e-bias)*n - r.first // the first of the octave less one, counted from zero
-			if i == e {
-				r.octaves[i] = int32(zero + k)
-			} else {
-				r.octaves[i] = int32(zero - k + 1) // adding the complement of j subtracts j+1
-			}
-		}
-	}
-}
-
-// quick returns the number of a value's bucket in the unbounded grid from the value's bits, or some number
-// from nowhere−2^10 on if index has to.
-func (r *roots) quick(v uint64) int {
-	j := (v&mantissaMask + r.table[v>>slotShift%slots]) >> mantissaBits
-	return int(r.octaves[v>>mantissaBits]) + (int(j) ^ int(int64(v)>>63))
 }
 
 // bucket returns k for a finite x > 0.

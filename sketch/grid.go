@@ -35,8 +35,12 @@ type Grid struct {
 
 	// Linear and explicit: bucket i is [breaks[i-1], breaks[i]).
 	breaks []float64
-	// Linear: buckets per unit of the value.
-	perUnit float64
+	// Linear: buckets per unit of the value, and what is known of the estimate ⌊(x − min)·perUnit⌋ of the bucket
+	// of each x from min to below max.
+	perUnit  float64
+	estimate estimate
+	// Linear: the values are taken to be integers, one to a bucket.
+	integers bool
 
 	// Exponential. A bucket of the unbounded grid has a number as in index; here it is base less.
 	scale    int
@@ -101,10 +105,45 @@ func NewLinear(lower, upper float64, bins int) (*Grid, error) {
 			return nil, fmt.Errorf("linear %w: bins %d are more than float64 can tell apart between %v and %v", ErrGrid, bins, lower, upper)
 		}
 	}
-	return &Grid{
+	g := &Grid{
 		kind: linear, len: bins + 2, breaks: breaks,
 		perUnit: perUnit, min: breaks[0], max: breaks[bins],
-	}, nil
+		integers: upper-lower == float64(bins) && lower == math.Trunc(lower) && breaks[bins]-breaks[bins-1] == 1,
+	}
+	g.judge()
+	return g, nil
+}
+
+// estimate says how near to the bucket of a value its estimate is.
+type estimate uint8
+
+const (
+	rough  estimate = iota // within rounding
+	close1                 // the bucket or the one before it
+	exact                  // the bucket
+)
+
+// judge finds out how good the estimates of a linear grid are. An estimate ascends with the value, so that those at the
+// ends of a bucket bound all within. If some are too high, the factor is lowered by a few units in the last place.
+func (g *Grid) judge() {
+	for range 3 {
+		g.estimate = exact
+		for i, b := range g.breaks[:len(g.breaks)-1] {
+			first := int((b - g.min) * g.perUnit)
+			last := int((math.Nextafter(g.breaks[i+1], math.Inf(-1)) - g.min) * g.perUnit)
+			if first < i-1 || last > i {
+				g.estimate = rough
+				break
+			}
+			if first < i {
+				g.estimate = close1
+			}
+		}
+		if g.estimate != rough {
+			return
+		}
+		g.perUnit -= g.perUnit * 0x1p-51
+	}
 }
 
 // linearBreaks returns the float64 nearest to each lower + i·(upper−lower)/bins.
@@ -200,11 +239,7 @@ func (g *Grid) Len() int { return g.len }
 func (g *Grid) Index(x float64) int {
 	switch g.kind {
 	case exponential:
-		i := g.roots.quick(math.Float64bits(x)) - g.base
-		if uint(i) >= uint(g.len) {
-			i = max(0, min(g.roots.index(x)-g.base, g.len-1))
-		}
-		return i
+		return max(0, min(g.roots.index(x)-g.base, g.len-1))
 	case linear:
 		return g.linearIndex(x)
 	default:

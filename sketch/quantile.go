@@ -1,6 +1,8 @@
 package sketch
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,40 +13,33 @@ import (
 // Values are taken to lie in their bucket with a density that is linear in the value. At the edge
 // between two buckets it is the mean of their densities (the trapezoid rule); it is then scaled to the
 // bucket's count. In a bucket without width, and in one that reaches to infinity, all values are taken
-// to lie at its finite edge.
+// to lie at its finite edge. On a linear grid of whole numbers of width one they are taken to be whole numbers
+// themselves, which is the lower edge.
 
 // segment is a bucket that holds something, with the densities at its two edges.
 type segment struct {
 	lower, upper float64
-	before, n    float64 // values below the bucket, and in it
 	left, right  float64 // densities; their scale does not matter
 }
 
-// segments returns the non-empty buckets in order.
-func (b *Binned) segments() []segment {
-	var all []segment
-	var before float64
-	for i, n := range b.All() {
-		s := segment{before: before, n: float64(n)}
-		before += s.n
-		s.lower, s.upper = b.grid.Bounds(i)
-		switch {
-		case math.IsInf(s.lower, -1):
-			s.lower = s.upper
-		case math.IsInf(s.upper, 1):
-			s.upper = s.lower
-		}
-		own := b.density(i)
-		s.left, s.right = own, own
-		if i > 0 && b.finite(i-1) {
-			s.left = (own + b.density(i-1)) / 2
-		}
-		if i < b.grid.len-1 && b.finite(i+1) {
-			s.right = (own + b.density(i+1)) / 2
-		}
-		all = append(all, s)
+// segment returns a bucket as the values in it are taken to lie.
+func (b *Binned) segment(i int) segment {
+	lower, upper := b.grid.Bounds(i)
+	switch {
+	case math.IsInf(lower, -1):
+		return segment{lower: upper, upper: upper}
+	case math.IsInf(upper, 1), b.grid.integers:
+		return segment{lower: lower, upper: lower}
 	}
-	return all
+	own := b.density(i)
+	s := segment{lower, upper, own, own}
+	if i > 0 && b.finite(i-1) {
+		s.left = (own + b.density(i-1)) / 2
+	}
+	if i < b.grid.len-1 && b.finite(i+1) {
+		s.right = (own + b.density(i+1)) / 2
+	}
+	return s
 }
 
 // finite says whether a bucket has a finite width that is not zero.
@@ -104,52 +99,130 @@ func (s *segment) share(x float64) float64 {
 	return min(max(t, 0), 1)
 }
 
-// Quantile returns an estimate of the value below which the share q of the values lies, 0 ≤ q ≤ 1. It
-// lies in the same bucket as the value of rank ⌈q·n⌉. It returns ErrEmpty if there are no values.
-func (b *Binned) Quantile(q float64) (float64, error) {
-	v, err := b.Quantiles([]float64{q})
-	if err != nil {
-		return 0, err
+// rank returns ⌈q·n⌉ from 1 to n, the rank of the quantile q, 0 ≤ q ≤ 1, among n ≥ 1 values. The product is rounded to
+// float64 first, so that 0.95 of 20 values has the rank 19 although the float64 0.95 is a little above.
+func rank(q float64, n uint64) uint64 {
+	r := math.Ceil(q * float64(n))
+	if r >= float64(n) {
+		return n
 	}
-	return v[0], nil
+	return max(uint64(r), 1)
+}
+
+// find calls yield for the bucket of each quantile of qs, in the order of their values: with the position of the
+// quantile in qs, its rank among all values, the bucket, and how many values are below and in it.
+func (b *Binned) find(qs []float64, yield func(at int, rank uint64, i int, before, n uint64)) error {
+	sorted := true
+	for j, q := range qs {
+		if !(q >= 0 && q <= 1) {
+			return fmt.Errorf("quantile %v is outside 0 to 1", q)
+		}
+		sorted = sorted && (j == 0 || q >= qs[j-1])
+	}
+	if b.count == 0 {
+		return ErrEmpty
+	}
+	var order []int
+	if !sorted {
+		order = make([]int, len(qs))
+		for j := range order {
+			order[j] = j
+		}
+		slices.SortFunc(order, func(i, j int) int { return cmp.Compare(qs[i], qs[j]) })
+	}
+	before, next := uint64(0), 0
+	for i, n := range b.All() {
+		for ; next < len(qs); next++ {
+			at := next
+			if order != nil {
+				at = order[next]
+			}
+			r := rank(qs[at], b.count)
+			if r > before+n {
+				break
+			}
+			yield(at, r, i, before, n)
+		}
+		if next == len(qs) {
+			break
+		}
+		before += n
+	}
+	return nil
+}
+
+// Quantile returns an estimate of the value of rank ⌈q·n⌉ among the n values, 0 ≤ q ≤ 1, the smallest having
+// rank 1. The estimate lies in the bucket that holds the value, where the values are taken to be spread evenly about the middles of
+// their shares. On a linear grid whose boundaries are the whole numbers from lower to upper it is the whole number
+// itself, exact if all values are whole. It returns ErrEmpty if there are no values.
+func (b *Binned) Quantile(q float64) (float64, error) {
+	var value float64
+	err := b.find([]float64{q}, func(_ int, r uint64, i int, before, n uint64) {
+		value = b.spread(r, i, before, n)
+	})
+	return value, err
 }
 
 // Quantiles returns [Binned.Quantile] of each of qs, which may come in any order, in one pass.
 func (b *Binned) Quantiles(qs []float64) ([]float64, error) {
-	for _, q := range qs {
-		if !(q >= 0 && q <= 1) {
-			return nil, fmt.Errorf("quantile %v is outside 0 to 1", q)
-		}
-	}
-	if b.count == 0 {
-		return nil, ErrEmpty
-	}
-	all := b.segments()
 	values := make([]float64, len(qs))
-	for i, q := range qs {
-		target := q * float64(b.count)
-		// The first bucket that reaches the target.
-		j, _ := slices.BinarySearchFunc(all, target, func(s segment, t float64) int {
-			if s.before+s.n < t {
-				return -1
-			}
-			return 1
-		})
-		s := &all[min(j, len(all)-1)]
-		values[i] = s.value((target - s.before) / s.n)
+	err := b.find(qs, func(at int, r uint64, i int, before, n uint64) {
+		values[at] = b.spread(r, i, before, n)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return values, nil
 }
 
+// spread returns where the value of a rank is taken to lie in its bucket.
+func (b *Binned) spread(r uint64, i int, before, n uint64) float64 {
+	s := b.segment(i)
+	return s.value((float64(r-before) - 0.5) / float64(n))
+}
+
+// QuantileBounds returns the bounds of the bucket that holds the value of rank ⌈q·n⌉, of which
+// [Binned.Quantile] is an estimate: lower ≤ value ≤ upper. It returns ErrEmpty if there are no values.
+func (b *Binned) QuantileBounds(q float64) (lower, upper float64, err error) {
+	err = b.find([]float64{q}, func(_ int, _ uint64, i int, _, _ uint64) {
+		lower, upper = b.grid.Bounds(i)
+	})
+	return lower, upper, err
+}
+
 // Rank returns an estimate of the share of values that are less than or equal to x, from 0 to 1. It is
 // exact where x is the upper boundary of a bucket that holds it, or the lower one of a bucket that does
-// not. It returns ErrEmpty if there are no values, and an error if x is NaN.
+// not, and everywhere for whole numbers in buckets of width one. It returns ErrEmpty if there are no values, and an
+// error if x is NaN.
 func (b *Binned) Rank(x float64) (float64, error) {
 	v, err := b.CDF([]float64{x})
 	if err != nil {
 		return 0, err
 	}
 	return v[0], nil
+}
+
+// RankBounds returns bounds of the share of values that are less than or equal to x, of which [Binned.Rank] is an
+// estimate: the shares of values in the buckets below that of x, and up to it.
+func (b *Binned) RankBounds(x float64) (lower, upper float64, err error) {
+	if x != x {
+		return 0, 0, errors.New("value is NaN")
+	}
+	if b.count == 0 {
+		return 0, 0, ErrEmpty
+	}
+	at := b.grid.Index(x)
+	var before uint64
+	for i, n := range b.All() {
+		if i >= at {
+			if i > at {
+				n = 0
+			}
+			return float64(before) / float64(b.count), float64(before+n) / float64(b.count), nil
+		}
+		before += n
+	}
+	return 1, 1, nil
 }
 
 // CDF returns [Binned.Rank] of each of xs.
@@ -162,22 +235,25 @@ func (b *Binned) CDF(xs []float64) ([]float64, error) {
 	if b.count == 0 {
 		return nil, ErrEmpty
 	}
-	all := b.segments()
+	order := make([]int, len(xs))
+	for j := range order {
+		order[j] = j
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(xs[i], xs[j]) })
 	ranks := make([]float64, len(xs))
-	for i, x := range xs {
-		// The first bucket that reaches beyond x.
-		j, _ := slices.BinarySearchFunc(all, x, func(s segment, x float64) int {
-			if s.upper <= x {
-				return -1
-			}
-			return 1
-		})
-		if j == len(all) {
-			ranks[i] = 1
-			continue
+	before, total := uint64(0), float64(b.count)
+	for i, n := range b.All() {
+		s := b.segment(i)
+		for ; len(order) > 0 && xs[order[0]] < s.upper; order = order[1:] {
+			ranks[order[0]] = (float64(before) + float64(n)*s.share(xs[order[0]])) / total
 		}
-		s := &all[j]
-		ranks[i] = (s.before + s.n*s.share(x)) / float64(b.count)
+		if len(order) == 0 {
+			return ranks, nil
+		}
+		before += n
+	}
+	for _, at := range order {
+		ranks[at] = 1
 	}
 	return ranks, nil
 }

@@ -41,7 +41,7 @@ func (g *Grid) Power(i int) (sign, k int) {
 		panic(fmt.Sprintf("sketch: power of bucket %d of %v", i, g))
 	}
 	r := g.roots
-	switch at := i + g.base - r.positive() - 1; { // from the bucket of zero
+	switch at := i - g.zero(); {
 	case at == 0:
 		return 0, 0
 	case at < 0:
@@ -58,7 +58,7 @@ func (g *Grid) PowerIndex(sign, k int) (i int, ok bool) {
 		panic(fmt.Sprintf("sketch: power in %v", g))
 	}
 	r := g.roots
-	at := r.positive() + 1 - g.base
+	at := g.zero()
 	switch {
 	case sign == 0:
 		return at, k == 0 && uint(at) < uint(g.len)
@@ -116,4 +116,71 @@ func (g *Grid) end(upper bool) (sign, k int) {
 		k++
 	}
 	return sign, k
+}
+
+// zero returns the number of the bucket of zero of an exponential grid, which need not be one of its buckets.
+func (g *Grid) zero() int { return g.roots.positive() + 1 - g.base }
+
+// origin is what the place of a bucket of an exponential grid is above its k.
+func (r *roots) origin() int {
+	if r.down > 0 {
+		return (bias + 1) >> r.down
+	}
+	return bias<<r.up + 1
+}
+
+// place returns the side and the place of a bucket. The bucket of zero of an exponential grid is on the side −1.
+func (g *Grid) place(i int) (side, place int) {
+	if g.kind != exponential {
+		return 0, i
+	}
+	switch sign, k := g.Power(i); sign {
+	case 0:
+		return -1, 0
+	case 1:
+		return 0, k + g.roots.origin()
+	default:
+		return 1, k + g.roots.origin()
+	}
+}
+
+// bucketAt returns the number of the bucket at a place.
+func (g *Grid) bucketAt(side, place int) int {
+	if g.kind != exponential {
+		return place
+	}
+	at := place - g.roots.origin() - g.roots.first + 1 // from the bucket of zero
+	switch side {
+	case -1:
+		return g.zero()
+	case 0:
+		return g.zero() + at
+	default:
+		return g.zero() - at
+	}
+}
+
+// coarser returns the place here of a bucket that has a place in a finer exponential grid.
+func (g *Grid) coarser(fine *Grid, place int) int {
+	return (place-fine.roots.origin())>>(fine.scale-g.scale) + g.roots.origin()
+}
+
+// middle returns a value of a bucket: the middle of its finite values, or its finite end.
+func (g *Grid) middle(i int) float64 {
+	lower, upper := g.Bounds(i)
+	at := [5]float64{
+		lower/2 + upper/2, upper, lower,
+		math.Nextafter(upper, math.Inf(-1)), math.Nextafter(lower, math.Inf(1)),
+	}
+	if math.IsInf(lower, -1) {
+		at[0], at[2] = upper, math.Nextafter(upper, math.Inf(-1))
+	} else if math.IsInf(upper, 1) {
+		at[0], at[1] = lower, math.Nextafter(lower, math.Inf(1))
+	}
+	for _, x := range at {
+		if g.Index(x) == i {
+			return x
+		}
+	}
+	return lower // not reached: a bucket is not empty
 }

@@ -71,6 +71,9 @@ func readDump(r io.Reader, grid *sketch.Grid) (*sketch.Binned, error) {
 		case problem != nil:
 		case sum == nil:
 			sum = record.Sketch
+		case !sum.Grid().Equal(record.Sketch.Grid()):
+			// Different scales would merge, but a private release needs the one grid that is public.
+			problem = fmt.Errorf("sketch %d, key %s: %w: %v and %v", n, printable(record.Key), sketch.ErrGridMismatch, sum.Grid(), record.Sketch.Grid())
 		default:
 			if err := sum.Merge(record.Sketch); err != nil {
 				problem = fmt.Errorf("sketch %d, key %s: %w", n, printable(record.Key), err)
