@@ -231,6 +231,11 @@ func (f *releaseFlags) readInput(cmd *cobra.Command, in *input, grid *sketch.Gri
 	if err != nil {
 		return nil, "", err
 	}
+	if !isDump {
+		if all, err = refuseKLL(all, in.name); err != nil {
+			return nil, "", err
+		}
+	}
 	if !isDump && !f.dump {
 		s = sketch.NewBinned(grid)
 		name, err = f.read(all, s)

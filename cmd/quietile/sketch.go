@@ -170,7 +170,7 @@ type sketchOutput struct {
 
 // addSketchOutput adds -o and --to.
 func addSketchOutput(cmd *cobra.Command) *sketchOutput {
-	o := &sketchOutput{to: addChoice(cmd, "to", "format to write (default: dump where there are keys, datasketches of a KLL sketch, otherwise "+formatStandard+")", "", formatNames()...)}
+	o := &sketchOutput{to: addChoice(cmd, "to", "format to write (default: dump where there are keys, otherwise "+formatStandard+")", "", formatNames()...)}
 	cmd.Flags().StringVarP(&o.name, "output", "o", "-", "file to write")
 	return o
 }
