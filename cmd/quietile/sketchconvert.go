@@ -49,9 +49,8 @@ func newSketchConvertCommand() *cobra.Command {
 				if !ok {
 					return fmt.Errorf("%s: %w", l.file, usagef("--grid is for sketches on grids, and this is %s", describe(l.sketch)))
 				}
-				moved, n := rebin(b, grid.grid)
-				l.sketch = moved
-				cut += n
+				cut += astray(b, grid.grid)
+				l.sketch = b.Rebin(grid.grid)
 			}
 			all = append(all, l)
 			return nil
@@ -70,38 +69,21 @@ func newSketchConvertCommand() *cobra.Command {
 	return cmd
 }
 
-// rebin puts a sketch on another grid. Of the values that cut counts it is not sure that they went to their bucket.
-func rebin(b *sketch.Binned, g *sketch.Grid) (moved *sketch.Binned, cut uint64) {
-	moved = sketch.NewBinned(g)
-	from := b.Grid()
-	for i, n := range b.All() {
-		first, last := ends(from, i)
+// astray returns for how many values it is not sure in which bucket of another grid they are.
+func astray(b *sketch.Binned, g *sketch.Grid) uint64 {
+	from, n := b.Grid(), uint64(0)
+	for i, count := range b.All() {
+		// The least and the greatest value of the bucket: it may hold its bounds or not.
+		first, last := from.Bounds(i)
+		if from.Index(first) != i {
+			first = math.Nextafter(first, math.Inf(1))
+		}
+		if from.Index(last) != i {
+			last = math.Nextafter(last, math.Inf(-1))
+		}
 		if g.Index(first) != g.Index(last) {
-			cut += n
+			n += count
 		}
-		middle := first + (last-first)/2
-		switch {
-		case math.IsInf(first, 0):
-			middle = first
-		case math.IsInf(last, 0):
-			middle = last
-		case math.IsInf(last-first, 0):
-			middle = first/2 + last/2
-		}
-		_ = moved.AddBucket(g.Index(middle), n) // the total is that of b
 	}
-	_ = moved.AddN(math.NaN(), b.NaNCount())
-	return moved, cut
-}
-
-// ends returns the least and the greatest value of a bucket.
-func ends(g *sketch.Grid, i int) (first, last float64) {
-	first, last = g.Bounds(i)
-	if g.Index(first) != i {
-		first = math.Nextafter(first, math.Inf(1))
-	}
-	if g.Index(last) != i {
-		last = math.Nextafter(last, math.Inf(-1))
-	}
-	return first, last
+	return n
 }

@@ -34,7 +34,9 @@ type summary interface {
 	Count() uint64
 	NaNCount() uint64
 	Quantiles(qs []float64) ([]float64, error)
+	QuantileBounds(q float64) (lower, upper float64, err error)
 	CDF(xs []float64) ([]float64, error)
+	RankBounds(x float64) (lower, upper float64, err error)
 	String() string
 }
 

@@ -59,15 +59,13 @@ func runSketchMerge(cmd *cobra.Command, names []string, f *sketchMergeFlags) err
 			sums[l.key] = &l
 			return nil
 		}
-		merged, err := merge(sum.sketch, l.sketch)
-		if err != nil {
+		if err := merge(sum.sketch, l.sketch); err != nil {
 			place := ""
 			if l.key != "" {
 				place = ": key " + shorten([]byte(l.key))
 			}
 			return fmt.Errorf("%s and %s%s: %w", sum.file, l.file, place, err)
 		}
-		sum.sketch = merged
 		return nil
 	})
 	if err != nil {
@@ -80,27 +78,12 @@ func runSketchMerge(cmd *cobra.Command, names []string, f *sketchMergeFlags) err
 	return f.output.write(cmd, "quietile sketch merge", all)
 }
 
-// merge returns the sum of two sketches, which may be one of them.
-func merge(a, b summary) (summary, error) {
+// merge adds b to a.
+func merge(a, b summary) error {
 	if x, ok := a.(*sketch.Binned); ok {
 		if y, ok := b.(*sketch.Binned); ok {
-			return mergeBinned(x, y)
+			return x.Merge(y)
 		}
 	}
-	return nil, fmt.Errorf("sketches of different kinds: %s, and %s", describe(a), describe(b))
-}
-
-// mergeBinned returns the sum of two sketches on grids.
-func mergeBinned(a, b *sketch.Binned) (*sketch.Binned, error) {
-	if x, y := a.Grid(), b.Grid(); x.Unbounded() && y.Unbounded() {
-		// The buckets of a coarser scale are unions of those of a finer one.
-		if s, _ := x.Scale(); !x.Equal(y) {
-			if t, _ := y.Scale(); s < t {
-				b, _ = rebin(b, x)
-			} else {
-				a, _ = rebin(a, y)
-			}
-		}
-	}
-	return a, a.Merge(b)
+	return fmt.Errorf("sketches of different kinds: %s, and %s", describe(a), describe(b))
 }

@@ -141,7 +141,7 @@ func newAnswersView(l labelled, qs, xs []float64, bounds bool) (answersView, err
 		if !empty {
 			a.Value = edgeOf(values[i])
 			if bounds {
-				lower, upper, err := quantileBounds(s, q)
+				lower, upper, err := s.QuantileBounds(q)
 				if err != nil {
 					return v, err
 				}
@@ -155,7 +155,10 @@ func newAnswersView(l labelled, qs, xs []float64, bounds bool) (answersView, err
 		if !empty {
 			r.Rank = edgeOf(ranks[i])
 			if bounds {
-				lower, upper := rankBounds(s, x)
+				lower, upper, err := s.RankBounds(x)
+				if err != nil {
+					return v, err
+				}
 				r.Lower, r.Upper = edgeOf(lower), edgeOf(upper)
 			}
 		}
@@ -167,46 +170,6 @@ func newAnswersView(l labelled, qs, xs []float64, bounds bool) (answersView, err
 func edgeOf(x float64) *edge {
 	e := edge(x)
 	return &e
-}
-
-// quantileBounds returns limits that hold the exact quantile of a sketch that is not empty.
-func quantileBounds(s summary, q float64) (lower, upper float64, err error) {
-	b, ok := s.(*sketch.Binned)
-	if !ok {
-		return 0, 0, fmt.Errorf("no bounds of %s", describe(s))
-	}
-	// The quantile is the value of rank ⌈q·n⌉; of rank 1 at 0.
-	n := b.Count()
-	rank := max(uint64(math.Ceil(q*float64(n))), 1)
-	to := uint64(0)
-	for i, c := range b.All() {
-		if to += c; to >= min(rank, n) {
-			lower, upper = b.Grid().Bounds(i)
-			break
-		}
-	}
-	return lower, upper, nil
-}
-
-// rankBounds returns limits that hold the exact share of values that are at most x.
-func rankBounds(s summary, x float64) (lower, upper float64) {
-	b, ok := s.(*sketch.Binned)
-	if !ok {
-		return 0, 1
-	}
-	at := b.Grid().Index(x)
-	first, last := ends(b.Grid(), at)
-	below, within := uint64(0), uint64(0)
-	for i, c := range b.All() {
-		switch {
-		case i < at || i == at && x >= last:
-			below += c
-		case i == at && x >= first:
-			within += c
-		}
-	}
-	n := float64(b.Count())
-	return float64(below) / n, float64(below+within) / n
 }
 
 // cellOf returns a number for a table, "-" where there is none.
