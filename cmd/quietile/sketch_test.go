@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -300,6 +303,9 @@ binned  linear:lower=0,upper=4,bins=4      5    0      -inf     +inf       4    
 	if got := succeed(t, file, "sketch", "inspect", "--buckets"); !strings.Contains(got, "\n     2      1      2      2\n") {
 		t.Errorf("the table lists no bucket 2:\n%s", got)
 	}
+	if got := succeed(t, built(t, "1\n", "--grid", "explicit:-1e308,1e308"), "sketch", "inspect", "--format", "csv"); !strings.Contains(got, ",-"+formatNumber(1e308)+","+formatNumber(1e308)+",1,0,,+inf,") {
+		t.Errorf("a bucket wider than the largest float64 is %s", got)
+	}
 	empty := inspected(t, built(t, ""))
 	if empty.Count != 0 || empty.AtLeast != nil || empty.Filled != 0 || empty.Error.Relative == nil {
 		t.Errorf("inspect of nothing says %+v", empty)
@@ -481,6 +487,8 @@ func TestUnknownInputsNameTheFormats(t *testing.T) {
 	f("\x0a", all...)
 	f("hello", all...)
 	f("\x0a\x04\x0a\x02\x08\x0a\xff", all...)
+	whole := built(t, "1\n1\n", "--grid", "explicit:0,1", "--to", "proto")
+	f(whole+whole, all...) // reads as one message with the counts of both
 	f("1\n2\n", "sketch build")
 	f(mapped(t, "a,1\n"), "quietile reduce --format dump")
 }
@@ -533,4 +541,39 @@ func TestUnknownSketchCommandsAreNamed(t *testing.T) {
 	if got := succeed(t, "", "sketch"); !strings.Contains(got, "Formats, for --to and --from") {
 		t.Errorf("the help is %s", got)
 	}
+}
+
+func TestAnInterruptEndsWaitingForSketches(t *testing.T) {
+	for _, args := range [][]string{{"build"}, {"merge"}, {"inspect"}, {"quantile"}, {"convert", "--to", "json"}} {
+		silent, hold := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var stdout, stderr bytes.Buffer
+		if code := run(ctx, append([]string{"sketch"}, args...), silent, &stdout, &stderr); code != exitFailed || stderr.String() != "quietile: interrupted\n" || stdout.Len() > 0 {
+			t.Errorf("%v: exit code %d, standard error %q, standard output %q", args, code, stderr.String(), stdout.String())
+		}
+		hold.Close()
+	}
+}
+
+func TestInputsThatAreNoSketchTakeLittleMemory(t *testing.T) {
+	endless := io.MultiReader(strings.NewReader("{"), endlessSpace{})
+	before := liveHeap()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"sketch", "inspect"}, endless, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "longer than 67108864 bytes") {
+		t.Errorf("exit code %d, standard error %q", code, stderr.String())
+	}
+	if after := liveHeap(); after > before+16<<20 {
+		t.Errorf("%d MB are in use afterwards", (after-before)>>20)
+	}
+}
+
+// endlessSpace is a file of spaces without an end.
+type endlessSpace struct{}
+
+func (endlessSpace) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
 }

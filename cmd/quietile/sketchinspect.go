@@ -107,7 +107,7 @@ type errorView struct {
 	// Relative is a share of the value.
 	Relative *float64 `json:"relative,omitempty"`
 	// Absolute is a difference of values.
-	Absolute *float64 `json:"absolute,omitempty"`
+	Absolute *edge `json:"absolute,omitempty"`
 }
 
 // String returns the bound for people.
@@ -116,7 +116,7 @@ func (e errorView) String() string {
 	case e.Relative != nil:
 		return strconv.FormatFloat(*e.Relative*100, 'g', 3, 64) + " % of the value"
 	case e.Absolute != nil:
-		return compactNumber(*e.Absolute)
+		return e.Absolute.compact()
 	}
 	return "-"
 }
@@ -184,7 +184,7 @@ func (v *inspectView) ofBinned(b *sketch.Binned, buckets bool) {
 		relative := math.Exp2(math.Ldexp(1, -scale)) - 1
 		v.Error.Relative = &relative
 	} else {
-		v.Error.Absolute = &widest
+		v.Error.Absolute = edgeOf(widest)
 	}
 }
 
@@ -255,7 +255,7 @@ func printInspectCSV(w io.Writer, views []inspectView) error {
 		v := &views[i]
 		row := append(csvLabels(&v.labelled), v.Kind, v.Grid, strconv.FormatUint(v.Count, 10), strconv.FormatUint(v.NaN, 10),
 			exactCell(v.AtLeast), exactCell(v.AtMost), strconv.Itoa(v.Filled), strconv.FormatUint(v.Outside, 10),
-			exactFloat(v.Error.Relative), exactFloat(v.Error.Absolute))
+			exactFloat(v.Error.Relative), exactCell(v.Error.Absolute))
 		for _, name := range formatNames() {
 			row = append(row, v.size(name, ""))
 		}
