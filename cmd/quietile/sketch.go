@@ -14,22 +14,22 @@ import (
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 )
 
+// sketchLong lists the formats at %s.
 const sketchLong = `Build, merge, inspect, ask and convert sketches in files and pipes.
 
 A sketch holds counts of values in buckets of a grid that is fixed beforehand, so sketches of parts merge
 to the sketch of the whole. What it holds is exact and not private: "quietile release" answers privately.
 
 Formats, for --to and --from:
-` + formatHelp + `
-Without --from a format is recognised by its bytes where that is safe; the others must be named. Input may
-be gzip.`
+%s
+Without --from a format is recognised by its bytes where that is safe. Input may be gzip.`
 
 func newSketchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "sketch",
 		GroupID: groupFiles,
 		Short:   "Build, merge, inspect, ask and convert sketches",
-		Long:    sketchLong,
+		Long:    fmt.Sprintf(sketchLong, formatHelp()),
 		Example: `  quietile sketch build people.csv --column age -o age.sketch
   quietile sketch merge part-*.sketch -o all.sketch
   quietile sketch inspect all.sketch

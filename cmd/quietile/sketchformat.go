@@ -24,11 +24,6 @@ const (
 	formatStandard = formatProto
 )
 
-const formatHelp = `  proto           a quietile.v1.Sketch message                                      recognised
-  json            the same message as JSON                                          recognised
-  dump            a dump file: any number of sketches with keys, and a checksum     recognised
-`
-
 // summary is a sketch of any kind.
 type summary interface {
 	Count() uint64
@@ -43,6 +38,8 @@ type summary interface {
 // sketchFormat is a form of one sketch in bytes.
 type sketchFormat struct {
 	name string
+	// about is said in the help.
+	about string
 	// recognise says whether bytes that may be anything are of this format. It is nil where that would be a guess.
 	recognise func(data []byte) bool
 	decode    func(data []byte) (summary, error)
@@ -52,8 +49,23 @@ type sketchFormat struct {
 
 // sketchFormats are all formats but that of dumps, which hold many sketches.
 var sketchFormats = []sketchFormat{
-	{formatProto, isProto, decodeProto, encodeProto},
-	{formatJSON, isJSON, decodeJSON, encodeJSON},
+	{formatProto, "a quietile.v1.Sketch message", isProto, decodeProto, encodeProto},
+	{formatJSON, "the same message as JSON", isJSON, decodeJSON, encodeJSON},
+}
+
+// formatHelp returns a line about each format.
+func formatHelp() string {
+	var b strings.Builder
+	line := func(name, about, more string) { fmt.Fprintf(&b, "  %-16s%s%s\n", name, about, more) }
+	line(formatDump, "a dump file: any number of sketches with keys, and a checksum", "")
+	for _, f := range sketchFormats {
+		more := ""
+		if f.recognise == nil {
+			more = "; needs --from"
+		}
+		line(f.name, f.about, more)
+	}
+	return b.String()
 }
 
 // formatNames returns the names of all formats.
