@@ -420,6 +420,10 @@ func (b *Binned) Subtract(o *Binned) error {
 	if b.nan < o.nan {
 		return fmt.Errorf("%w: %d of %d NaN", ErrNotThere, o.nan, b.nan)
 	}
+	if b == o {
+		b.Reset()
+		return nil
+	}
 	for i, n := range o.All() {
 		*b.at(i) -= n
 	}

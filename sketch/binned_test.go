@@ -180,12 +180,14 @@ func TestHostileCountsAreRefusedAndSayWhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	varints := func(vs ...uint64) []byte {
-		b := []byte{countsVersion}
-		for _, v := range vs {
-			b = binary.AppendUvarint(b, v)
+	// stream says that so many buckets are filled, and writes pairs of a gap and a count.
+	stream := func(nan, filled uint64, pairs ...uint64) []byte {
+		w := bitWriter{dst: binary.AppendUvarint(binary.AppendUvarint([]byte{countsVersion}, nan), filled)}
+		var d differences
+		for ; len(pairs) > 0; pairs = pairs[2:] {
+			w.count(&d, pairs[0], pairs[1])
 		}
-		return b
+		return w.finish()
 	}
 	f := func(data []byte, on bool, want string) {
 		t.Helper()
@@ -202,19 +204,25 @@ func TestHostileCountsAreRefusedAndSayWhere(t *testing.T) {
 	f([]byte{0, 0}, true, "version 0 at byte 0")
 	f([]byte{2, 0}, true, "version 2 at byte 0")
 	f([]byte{countsVersion}, true, "byte 1")
-	f(varints(1<<63), true, "byte 1")
-	f(varints(0, 3), true, "byte 3 is damaged")
-	f(varints(0, 3, 0), true, "the count before byte 4 is 0")
-	f(varints(0, 3, 5, 0, 0), true, "the count before byte 6 is 0")
-	f(varints(0, math.MaxUint64, 1), true, "18446744073709551615 buckets before byte 12")
-	f(varints(0, MaxBuckets, 1), true, "2097152 buckets")
-	f(varints(0, MaxBuckets-1, 1), false, "1002")        // on a smaller grid than others
-	f(varints(0, MaxBuckets-1, 1, 0, 1), true, "1002")   // on no grid
-	f(varints(0, 1002, 1), false, "gap of 1002")         // one bucket too far
-	f(varints(0, 1001, 1, 0, 1), false, "leaves a grid") // the last bucket, and one more
-	f(varints(0, 0, math.MaxUint64), true, "2^63-1")
-	f(varints(0, 0, maxCount, 0, 1), true, "2^63-1")
-	f(append(varints(0, 1), bytes.Repeat([]byte{0xff}, 10)...), true, "byte 3 is damaged")
+	f(stream(1<<63, 0), true, "NaN count 9223372036854775808 at byte 1")
+	f([]byte{countsVersion, 0}, true, "byte 2 is damaged or cut off")
+	f([]byte{countsVersion, 0x80, 0, 0}, true, "byte 1 is damaged") // a longer 0
+	f(stream(0, 3), true, "3 buckets at byte 2 in 0 bytes")
+	f(stream(0, math.MaxUint64, 0, 1), true, "18446744073709551615 buckets at byte 2")
+	f(stream(0, 1, 5, 0), true, "the count at byte 3 is 0")
+	f(stream(0, 2, 5, 7, 1, 0), true, "the count at byte 5 is 0")
+	f(stream(0, 2, 5, 7), true, "cut off at byte 6")
+	f(stream(0, 1, 5, 7, 5, 7), true, "the counts end at byte 5 of 7")
+	f(append(stream(0, 1, 5, 7), 0), true, "the counts end at byte 5 of 7")
+	f([]byte{countsVersion, 0, 1, 0, 0, 0, 0, 1}, true, "a gap of 2^32 buckets or more at byte 3")
+	f(stream(0, 1, MaxBuckets-1, 1), false, "1002")        // on a smaller grid than others
+	f(stream(0, 2, MaxBuckets-1, 1, 0, 1), true, "1002")   // on no grid
+	f(stream(0, 1, 1002, 1), false, "gap of 1002")         // one bucket too far
+	f(stream(0, 2, 1001, 1, 0, 1), false, "leaves a grid") // the last bucket, and one more
+	f(stream(0, 1, 0, math.MaxUint64), true, "the count at byte 3 is 18446744073709551615")
+	f(stream(0, 2, 0, maxCount, 0, 1), true, "2^63-1")
+	f(append(stream(0, 1), bytes.Repeat([]byte{0xff}, 10)...), true, "byte 3 is longer than it need be")
+	f(append(stream(0, 1), 0b1000_0111), true, "the last byte, 3, is not filled with zeros")
 }
 
 func TestHostileMessagesSayWhatAndWhere(t *testing.T) {
@@ -255,10 +263,9 @@ func TestFewBytesTakeLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := NewBinned(g)
-	data := binary.AppendUvarint([]byte{countsVersion, 0, 0, 1}, MaxBuckets-3)
-	data = append(data, 1)
-	// A page for each of the two, once to read and once to keep, and the index of pages.
-	if n := memory(func() { err = b.AddCounts(data) }); err != nil || n > 1<<17 {
+	data := sketchOf(g, []float64{-1, 2}).AppendCounts(nil)
+	// A block for each of the two, once to read and once to keep.
+	if n := memory(func() { err = b.AddCounts(data) }); err != nil || n > 1<<13 {
 		t.Errorf("%d bytes of counts take %d bytes of memory, %v", len(data), n, err)
 	}
 	huge := &quietilev1.Sketch{Grid: &quietilev1.Grid{Kind: &quietilev1.Grid_Linear{

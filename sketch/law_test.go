@@ -89,6 +89,18 @@ func TestLawsOfMerging(t *testing.T) {
 			must(err)
 			counts := NewBinned(g)
 			must(counts.AddCounts(one.AppendCounts(nil)))
+			want, err := proto.MarshalOptions{Deterministic: true}.Marshal(one.Proto())
+			must(err)
+			if got := one.AppendProto([]byte("x")); !bytes.Equal(got[1:], want) {
+				t.Fatalf("seed %d: %v: written as %x, want %x", seed, g, got[1:], want)
+			}
+			data, err := one.MarshalBinary()
+			must(err)
+			var binary Binned
+			must(binary.UnmarshalBinary(data))
+			if !binary.Equal(one) || !binary.Grid().Equal(g) || binary.NaNCount() != one.NaNCount() {
+				t.Fatalf("seed %d: %v comes back as %v", seed, one, &binary)
+			}
 			if !again.Equal(one) || !counts.Equal(one) || again.NaNCount() != one.NaNCount() {
 				t.Fatalf("seed %d: %v: decoding does not undo encoding", seed, g)
 			}
@@ -272,6 +284,9 @@ func FuzzFromProto(f *testing.F) {
 		if err != nil || !again.Equal(b) {
 			t.Errorf("%v comes back as %v, %v", b, again, err)
 		}
+		if want, err := (proto.MarshalOptions{Deterministic: true}).Marshal(b.Proto()); err != nil || !bytes.Equal(b.AppendProto(nil), want) {
+			t.Errorf("%v is %x, want %x, %v", b, b.AppendProto(nil), want, err)
+		}
 	})
 }
 
@@ -293,6 +308,35 @@ func FuzzAddCounts(f *testing.F) {
 		merged, err := MergeCounts(data)
 		if err != nil || !bytes.Equal(merged, b.AppendCounts(nil)) {
 			t.Errorf("MergeCounts says %x, %v; AddCounts %x", merged, err, b.AppendCounts(nil))
+		}
+	})
+}
+
+// FuzzUnmarshalBinary: what is read is written again as it was.
+func FuzzUnmarshalBinary(f *testing.F) {
+	for _, g := range testGrids(f) {
+		data, err := sketchOf(g, []float64{1, 2, 2, 9, math.Inf(1), -3, math.NaN()}).MarshalBinary()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)-1])
+		f.Add(append(slices.Clone(data), 0))
+		damaged := slices.Clone(data)
+		damaged[len(damaged)/2] ^= 0x10
+		f.Add(damaged)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b Binned
+		if err := b.UnmarshalBinary(data); err != nil {
+			if !errors.Is(err, ErrEncoding) && !errors.Is(err, ErrGrid) && !errors.Is(err, ErrOverflow) {
+				t.Errorf("%x: %v", data, err)
+			}
+			return
+		}
+		again, err := b.MarshalBinary()
+		if err != nil || !bytes.Equal(again, data) {
+			t.Errorf("%x comes back as %x, %v", data, again, err)
 		}
 	})
 }
