@@ -176,7 +176,7 @@ func TestWrongBuildsAreRefused(t *testing.T) {
 }
 
 // lossless are the formats that hold every sketch on a grid with every count.
-var lossless = []string{"proto", "json", "dump"}
+var lossless = []string{"binary", "proto", "json", "dump"}
 
 func TestFormatsKeepEveryCount(t *testing.T) {
 	xs := numbered(t, 5000)
@@ -440,11 +440,11 @@ func TestWrongQuestionsAreRefused(t *testing.T) {
 func TestConvertRebinsWhereBucketsNest(t *testing.T) {
 	xs := numbered(t, 2000)
 	fine := built(t, lines(xs...), "--grid", "exponential:scale=6")
-	if got := succeed(t, fine, "sketch", "convert", "--grid", "exponential:scale=-1", "--to", "proto"); got != built(t, lines(xs...), "--grid", "exponential:scale=-1") {
+	if got := succeed(t, fine, "sketch", "convert", "--grid", "exponential:scale=-1", "--to", "proto"); got != built(t, lines(xs...), "--grid", "exponential:scale=-1", "--to", "proto") {
 		t.Error("a coarser scale is not the sketch of that scale")
 	}
 	whole := built(t, "0\n1\n2\n3\n4\n", "--grid", "linear:lower=0,upper=4,bins=8")
-	if got := succeed(t, whole, "sketch", "convert", "--grid", "explicit:0,1.5,4", "--to", "proto"); got != built(t, "0\n1\n2\n3\n4\n", "--grid", "explicit:0,1.5,4") {
+	if got := succeed(t, whole, "sketch", "convert", "--grid", "explicit:0,1.5,4", "--to", "proto"); got != built(t, "0\n1\n2\n3\n4\n", "--grid", "explicit:0,1.5,4", "--to", "proto") {
 		t.Error("a union of linear buckets is not the sketch on it")
 	}
 }
@@ -486,6 +486,7 @@ func TestUnknownInputsNameTheFormats(t *testing.T) {
 	f("", append(all, "empty")...)
 	f("\x0a", all...)
 	f("hello", all...)
+	f("Quarter,Sales\n", all...)
 	f("\x0a\x04\x0a\x02\x08\x0a\xff", all...)
 	whole := built(t, "1\n1\n", "--grid", "explicit:0,1", "--to", "proto")
 	f(whole+"\x20\x00", all...) // a NaN count of 0, which is never written
@@ -496,11 +497,19 @@ func TestUnknownInputsNameTheFormats(t *testing.T) {
 func TestDamagedSketchesAreRefused(t *testing.T) {
 	f := func(stdin, from string, texts ...string) {
 		t.Helper()
-		fail(t, exitFailed, stdin, []string{"sketch", "inspect", "--from", from}, append(texts, "standard input")...)
+		args := []string{"sketch", "inspect"}
+		if from != "" {
+			args = append(args, "--from", from)
+		}
+		fail(t, exitFailed, stdin, args, append(texts, "standard input")...)
 	}
 	whole := built(t, "1\n2\n", "--to", "proto")
 	f(whole[:len(whole)-1], "proto", "proto")
 	f("", "proto", "proto", "grid")
+	packed := built(t, "1\n2\n")
+	f(packed[:len(packed)-1], "binary", "binary", "byte")
+	f("", "binary", "binary")
+	f("Q\x07"+packed[2:], "", "binary", "version 7")
 	f("{", "json", "json")
 	f(`{"grid":{"exponential":{"scale":99}}}`, "json", "json", "scale", "99")
 	f(`{"grid":{"exponential":{"scale":5}},"gaps":[1]}`, "json", "1 gaps for 0 counts")

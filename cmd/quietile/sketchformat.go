@@ -19,9 +19,10 @@ import (
 
 // The names of formats, beside formatJSON and formatDump.
 const (
-	formatProto = "proto"
+	formatBinary = "binary"
+	formatProto  = "proto"
 	// formatStandard is the format of one sketch on a grid without a key, unless another is asked for.
-	formatStandard = formatProto
+	formatStandard = formatBinary
 )
 
 // summary is a sketch of any kind.
@@ -49,6 +50,7 @@ type sketchFormat struct {
 
 // sketchFormats are all formats but that of dumps, which hold many sketches.
 var sketchFormats = []sketchFormat{
+	{formatBinary, "the smallest, of this library", isBinary, decodeBinary, onGrid((*sketch.Binned).MarshalBinary)},
 	{formatProto, "a quietile.v1.Sketch message", isProto, decodeProto, encodeProto},
 	{formatJSON, "the same message as JSON", isJSON, decodeJSON, encodeJSON},
 }
@@ -117,6 +119,15 @@ func dumpable(s summary) error {
 	return nil
 }
 
+// isBinary says whether data begin as the binary form does, with a Q and a version. No text has a control character there, and no message begins like this: the Q
+// would be the tag of a field 10.
+func isBinary(data []byte) bool { return len(data) > 1 && data[0] == 'Q' && data[1] < '\t' }
+
+func decodeBinary(data []byte) (summary, error) {
+	b := new(sketch.Binned)
+	return b, b.UnmarshalBinary(data)
+}
+
 func message(s summary) (proto.Message, error) {
 	if b, ok := s.(*sketch.Binned); ok {
 		return b.Proto(), nil
@@ -125,11 +136,7 @@ func message(s summary) (proto.Message, error) {
 }
 
 func encodeProto(s summary) ([]byte, error) {
-	m, err := message(s)
-	if err != nil {
-		return nil, err
-	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	return onGrid(func(b *sketch.Binned) ([]byte, error) { return b.AppendProto(nil), nil })(s)
 }
 
 func decodeProto(data []byte) (summary, error) {
