@@ -2,6 +2,7 @@ package sketch_test
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/quietile/quietile/sketch"
 )
@@ -59,6 +60,74 @@ func ExampleNewLinear() {
 	// 1 from 64 to below 65
 	// 2 from 120 to below +Inf
 	// linear:lower=0,upper=120,bins=120
+}
+
+// The scale follows from the error that a quantile may have.
+func ExampleRelativeError() {
+	scale, err := sketch.RelativeError(0.01)
+	if err != nil {
+		panic(err)
+	}
+	grid, err := sketch.NewExponential(scale)
+	if err != nil {
+		panic(err)
+	}
+	bytes := sketch.NewBinned(grid)
+	for i := range 100_000 {
+		bytes.Add(float64(i) * 1e6)
+	}
+	p99, err := bytes.Quantile(0.99)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%v: within 1 %%: %v\n", grid, 0.99*98999e6 < p99 && p99 < 1.01*98999e6)
+	// Output: exponential:scale=7: within 1 %: true
+}
+
+// Sketches travel as bytes. Equal ones give equal bytes, in whatever order they were merged.
+func ExampleBinned_MarshalBinary() {
+	grid, err := sketch.NewExponential(6)
+	if err != nil {
+		panic(err)
+	}
+	here := sketch.NewBinned(grid)
+	for i := range 10_000 {
+		here.Add(float64(i%1000) / 10)
+	}
+	data, err := here.MarshalBinary()
+	if err != nil {
+		panic(err)
+	}
+	var there sketch.Binned
+	if err := there.UnmarshalBinary(data); err != nil {
+		panic(err)
+	}
+	fmt.Println(len(data) < 600, there.Equal(here), &there)
+	// Output: true true exponential:scale=6: 10000 values in 314 of 268549 buckets, 0 NaN
+}
+
+// A Recorder counts from many goroutines. Each value is in exactly one of the sketches that Drain returns.
+func ExampleRecorder() {
+	grid, err := sketch.NewLinear(0, 60, 60)
+	if err != nil {
+		panic(err)
+	}
+	seconds := sketch.NewRecorder(grid)
+	var requests sync.WaitGroup
+	for i := range 100 {
+		requests.Go(func() { seconds.Add(float64(i % 10)) })
+	}
+	requests.Wait()
+	all, err := seconds.Drain()
+	if err != nil {
+		panic(err)
+	}
+	median, err := all.Quantile(0.5)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(all.Count(), "requests, median", median)
+	// Output: 100 requests, median 4
 }
 
 func ExampleParseGrid() {

@@ -122,7 +122,10 @@ func (b *Binned) find(qs []float64, yield func(at int, rank uint64, i int, befor
 	if b.count == 0 {
 		return ErrEmpty
 	}
-	var order []int
+	if len(qs) == 0 {
+		return nil
+	}
+	var order []int // nil: as they are
 	if !sorted {
 		order = make([]int, len(qs))
 		for j := range order {
@@ -130,23 +133,50 @@ func (b *Binned) find(qs []float64, yield func(at int, rank uint64, i int, befor
 		}
 		slices.SortFunc(order, func(i, j int) int { return cmp.Compare(qs[i], qs[j]) })
 	}
-	before, next := uint64(0), 0
-	for i, n := range b.All() {
-		for ; next < len(qs); next++ {
-			at := next
-			if order != nil {
+	next, at := 0, 0
+	if order != nil {
+		at = order[0]
+	}
+	wanted, before := rank(qs[at], b.count), uint64(0)
+	// visit says whether more is wanted than what ends with bucket i.
+	visit := func(i int, n uint64) bool {
+		for wanted <= before+n {
+			yield(at, wanted, i, before, n)
+			if next++; next == len(qs) {
+				return false
+			}
+			if at = next; order != nil {
 				at = order[next]
 			}
-			r := rank(qs[at], b.count)
-			if r > before+n {
-				break
-			}
-			yield(at, r, i, before, n)
-		}
-		if next == len(qs) {
-			break
+			wanted = rank(qs[at], b.count)
 		}
 		before += n
+		return true
+	}
+	for place, n := range b.sides[1].descending() {
+		if !visit(b.grid.bucketAt(1, place), n) {
+			return nil
+		}
+	}
+	if b.zero > 0 && !visit(b.grid.bucketAt(-1, 0), b.zero) {
+		return nil
+	}
+	s := &b.sides[0]
+	if len(s.far) == 0 {
+		// The usual case: nothing is visited but the buckets that are wanted.
+		for j, n := range s.window {
+			if before+n < wanted {
+				before += n
+			} else if !visit(b.grid.bucketAt(0, s.first+j), n) {
+				return nil
+			}
+		}
+		return nil
+	}
+	for place, n := range s.ascending() {
+		if !visit(b.grid.bucketAt(0, place), n) {
+			return nil
+		}
 	}
 	return nil
 }
