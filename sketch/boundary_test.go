@@ -78,6 +78,82 @@ func TestEveryFloatIsInItsExponentialBucket(t *testing.T) {
 	}
 }
 
+// Every boundary of every scale, with both its neighbours and both signs, is compared with the boundary to 300 bits, and
+// counted by Add and AddBatch alike where Index says.
+func TestEveryBoundaryOfEveryScale(t *testing.T) {
+	for scale := minScale; scale <= maxScale; scale++ {
+		g, err := NewExponential(scale)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, zero := g.roots, g.zero()
+		root := new(big.Float).SetPrec(300).SetInt64(2)
+		for range r.up {
+			root.Sqrt(root)
+		}
+		fractions := []*big.Float{new(big.Float).SetPrec(300).SetInt64(1)}
+		for len(fractions) < 1<<r.up {
+			fractions = append(fractions, new(big.Float).Mul(fractions[len(fractions)-1], root))
+		}
+		b, batch := NewBinned(g), NewBinned(g)
+		checked := 0
+		for e := -1074 >> r.down << r.down; e <= 1023; e += 1 << r.down {
+			var xs []float64
+			var want []int
+			for j, fraction := range fractions {
+				boundary := new(big.Float).SetMantExp(fraction, e)
+				nearest, _ := boundary.Float64()
+				for _, x := range []float64{math.Nextafter(nearest, 0), nearest, math.Nextafter(nearest, math.Inf(1))} {
+					if x == 0 || math.IsInf(x, 0) {
+						continue
+					}
+					if x < 0x1p-1000 { // a neighbour may be several buckets away
+						checkBucket(t, g, x)
+						checkBucket(t, g, -x)
+					} else {
+						k := (e<<r.up + j) >> r.down
+						if new(big.Float).SetFloat64(x).Cmp(boundary) <= 0 {
+							k--
+						}
+						if i := zero + k - r.first + 1; g.Index(x) != i || g.Index(-x) != 2*zero-i {
+							t.Fatalf("scale %d: %v is in bucket %d, and its negative in %d; want %d and %d", scale, x, g.Index(x), g.Index(-x), i, 2*zero-i)
+						}
+					}
+					checked++
+					xs = append(xs, x, -x)
+					want = append(want, g.Index(x), g.Index(-x))
+				}
+			}
+			if scale > 5 && e%7 != 0 && e < 1000 && e > -1000 {
+				continue // counting takes longer
+			}
+			b.Reset()
+			batch.Reset()
+			for range 2 { // the first time may open the window
+				for _, x := range xs {
+					b.Add(x)
+				}
+				batch.AddBatch(xs)
+			}
+			counts := map[int]uint64{}
+			for _, i := range want {
+				counts[i] += 2
+			}
+			for i, n := range counts {
+				if b.Bucket(i) != n || batch.Bucket(i) != n {
+					t.Fatalf("scale %d: bucket %d of octave %d holds %d by Add and %d by AddBatch, want %d", scale, i, e, b.Bucket(i), batch.Bucket(i), n)
+				}
+			}
+			if n := uint64(2 * len(xs)); b.Count() != n || batch.Count() != n {
+				t.Fatalf("scale %d: octave %d: %d and %d values are counted, want %d", scale, e, b.Count(), batch.Count(), n)
+			}
+		}
+		if most := 3 * (2098<<r.up>>r.down - 1); checked < most-6-2<<r.up {
+			t.Fatalf("scale %d: %d values are checked of %d", scale, checked, most)
+		}
+	}
+}
+
 func TestBoundsSurroundTheValuesOfTheirBucket(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
