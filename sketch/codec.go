@@ -145,8 +145,12 @@ const (
 	countsVersion = 1
 )
 
-// AppendBinary appends the sketch to dst in a compact form. Equal sketches give equal bytes. It never returns an error.
+// AppendBinary appends the sketch to dst in a compact form. Equal sketches give equal bytes. It returns ErrOverflow if
+// calls of Add have brought the total beyond 2^63−1, which no reader would take.
 func (b *Binned) AppendBinary(dst []byte) ([]byte, error) {
+	if b.count > maxCount || b.nan > maxCount {
+		return dst, ErrOverflow
+	}
 	dst = append(dst, binaryMagic, binaryVersion)
 	double := func(x float64) { dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(x)) }
 	g := b.grid

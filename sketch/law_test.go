@@ -151,6 +151,23 @@ func TestCountsNeverWrapAround(t *testing.T) {
 	if _, err := MergeCounts(before.AppendCounts(nil), before.AppendCounts(nil)); !errors.Is(err, ErrOverflow) {
 		t.Errorf("MergeCounts beyond the limit: %v", err)
 	}
+	most := b.Clone()
+	most.Add(1)
+	if data, err := most.MarshalBinary(); err != nil {
+		t.Errorf("%v: %v", most, err)
+	} else if err := new(Binned).UnmarshalBinary(data); err != nil {
+		t.Errorf("%v: %v", most, err)
+	}
+	most.Add(1)
+	if err := most.AddN(1, 1); !errors.Is(err, ErrOverflow) {
+		t.Errorf("AddN to %v: %v", most, err)
+	}
+	if _, err := most.MarshalBinary(); !errors.Is(err, ErrOverflow) {
+		t.Errorf("MarshalBinary of %v: %v", most, err)
+	}
+	if err := NewBinned(g).Merge(most); !errors.Is(err, ErrOverflow) {
+		t.Errorf("Merge of %v: %v", most, err)
+	}
 	one := sketchOf(g, []float64{7})
 	if err := one.Subtract(sketchOf(g, []float64{8})); !errors.Is(err, ErrNotThere) || one.Count() != 1 {
 		t.Errorf("subtracting what is not there: %v", err)
