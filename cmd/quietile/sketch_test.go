@@ -279,6 +279,15 @@ func TestMergesThatAreNoneNameBothGrids(t *testing.T) {
 	fail(t, exitFailed, "", []string{"sketch", "merge", c, d}, "the grids differ", "min=1")
 }
 
+func TestMergesBeyondTheLargestCountAreRefused(t *testing.T) {
+	most := write(t, "most.json", `{"grid":{"explicit":{"breaks":[0]}},"gaps":[1],"counts":["9223372036854775807"]}`)
+	one := write(t, "one.sketch", built(t, "1\n", "--grid", "explicit:0"))
+	fail(t, exitFailed, "", []string{"sketch", "merge", most, one}, "most.json", "one.sketch", "exceeds 2^63-1")
+	if got := succeed(t, "", "sketch", "convert", most, "--to", "json"); !strings.Contains(got, `"9223372036854775807"`) {
+		t.Errorf("the largest count becomes %s", got)
+	}
+}
+
 func TestInspectSaysWhatASketchHolds(t *testing.T) {
 	file := built(t, "1\n1\n5\n-3\n2.5\n", "--grid", "linear:lower=0,upper=4,bins=4")
 	want := `kind    grid                           count  nan  at least  at most  filled  outside  error
