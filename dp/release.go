@@ -142,10 +142,11 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	if err != nil || o.Validate() != nil {
 		return 0, 0
 	}
-	// ρ = h·(ε/h)²/8 = ε²/(8h), so in billionths e²/(8h·10⁹) for ε = e/10⁹.
+	// ρ = ε²/8·Rho, so in billionths e²/(8·10⁹)·Rho for ε = e/10⁹.
 	e := big.NewInt(int64(o.Epsilon))
-	den := big.NewInt(8 * epsilonUnit * int64(recursive.Depth(len(distinct(nominal)))))
-	rho, rem := e.Mul(e, e).QuoRem(e, den, new(big.Int))
+	cost := recursive.Rho(len(distinct(nominal)), 2, nil)
+	cost.Mul(cost, new(big.Rat).SetFrac(e.Mul(e, e), big.NewInt(8*epsilonUnit)))
+	rho, rem := new(big.Int).QuoRem(cost.Num(), cost.Denom(), new(big.Int))
 	if rem.Sign() > 0 {
 		rho.Add(rho, big.NewInt(1))
 	}

@@ -98,12 +98,44 @@ func Cases() []Case {
 			[]uint64{12, 12}, []uint64{12, 13}),
 		recursiveCase("four cells in one bucket", 2, []int64{u / 2}, 1, 1, []uint64{1}, 6),
 		recursiveCase("four cells in one bucket", 2, []int64{u / 4, u / 2}, 1, 1, []uint64{1}, 2),
+		treeCase("one cell a bucket", tree{shares: []uint64{1, 3}}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1, 1}, 5),
+		treeCase("one cell a bucket", tree{arity: 3}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1, 1}, 5),
+		pair(treeCase("one cell a bucket, targets just missed", tree{arity: 3}, 0, []int64{u / 4, 2 * u / 4, 3 * u / 4}, 1, 2, []uint64{1, 1, 1, 1}, 0),
+			[]uint64{58, 60, 60, 62}, []uint64{60, 60, 60, 62}),
+		treeCase("two cells a bucket", tree{arity: 4, shares: []uint64{1}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
+		treeCase("one cell a bucket, prior 5:1:1:9", tree{edges: true}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{5, 1, 1, 9}, 4),
+		treeCase("two cells a bucket", tree{edges: true}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 5),
 	}
 }
 
-// recursiveCase is the recursive estimator on buckets of the given weights and 2^levels cells each.
+// A tree says how the recursive estimator divides its quantiles, its ε and its prior; the fields are those of [recursive.Problem].
+type tree struct {
+	arity  int
+	shares []uint64
+	edges  bool
+}
+
+func (t tree) String() string {
+	var s string
+	if t.arity > 0 {
+		s += fmt.Sprintf(", arity %d", t.arity)
+	}
+	if t.shares != nil {
+		s += fmt.Sprintf(", shares %v", t.shares)
+	}
+	if t.edges {
+		s += ", edges"
+	}
+	return s
+}
+
+// recursiveCase is the binary estimator with equal shares on buckets of the given weights and 2^levels cells each.
 func recursiveCase(name string, levels uint, quantiles []int64, epsilon int64, contributions int, weights []uint64, records int) Case {
-	setting := name + ", q"
+	return treeCase(name, tree{}, levels, quantiles, epsilon, contributions, weights, records)
+}
+
+func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon int64, contributions int, weights []uint64, records int) Case {
+	setting := name + tree.String() + ", q"
 	for _, q := range quantiles {
 		setting += " " + big.NewRat(q, recursive.Unit).RatString()
 	}
@@ -121,6 +153,9 @@ func recursiveCase(name string, levels uint, quantiles []int64, epsilon int64, c
 				Quantiles:     quantiles,
 				Epsilon:       epsilon * recursive.Unit,
 				Contributions: uint64(contributions),
+				Arity:         tree.arity,
+				Shares:        tree.shares,
+				Edges:         tree.edges,
 			}
 			for b, n := range records {
 				if n > 0 {

@@ -27,7 +27,7 @@ func TestEveryMechanismKeepsItsPromise(t *testing.T) {
 	}
 }
 
-// Rényi divergences of neighbours stay below α·ρ, with ρ = h·(ε/h)²/8 for the h quantiles of the longest path.
+// Rényi divergences of neighbours stay below α·ρ, with ρ = ε²/(8·depth), depth being the number of draws among which all paths divide ε equally.
 func TestEveryMechanismKeepsItsConcentratedPromise(t *testing.T) {
 	f := func(c Case, depth float64, x, y []uint64) {
 		t.Helper()
@@ -56,6 +56,7 @@ func TestEveryMechanismKeepsItsConcentratedPromise(t *testing.T) {
 	even := []uint64{1, 1, 1, 1, 1, 1, 1}
 	f(recursiveCase("targets between cuts", 0, quarters, 1, 1, even, 0), 2, []uint64{20, 2, 19, 2, 19, 2, 20}, []uint64{21, 2, 19, 2, 19, 2, 20})
 	f(recursiveCase("targets between cuts", 0, quarters, 1, 2, even, 0), 2, []uint64{40, 4, 38, 4, 38, 4, 40}, []uint64{42, 4, 38, 4, 38, 4, 40})
+	f(treeCase("targets between cuts", tree{arity: 4}, 0, quarters, 1, 1, even, 0), 3, []uint64{20, 2, 19, 2, 19, 2, 20}, []uint64{21, 2, 19, 2, 19, 2, 20})
 	f(recursiveCase("two cells a bucket", 1, quarters, 3, 2, []uint64{1, 1}, 0), 2, []uint64{1, 1}, []uint64{2, 2})
 }
 

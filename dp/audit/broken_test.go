@@ -120,7 +120,7 @@ func (r *draftRun) sample(a, b int, p *big.Rat, q int64, root bool) int {
 	if !r.rootOnly || root {
 		spread.Mul(spread, big.NewRat(r.contributions, 1))
 	}
-	spread.Mul(spread, big.NewRat(2*depth(len(r.quantiles)), 1))
+	spread.Mul(spread, big.NewRat(2*formula{}.depth(len(r.quantiles)), 1))
 	rate, err := exact.NewRate(new(big.Rat).Quo(big.NewRat(r.epsilon, 1), spread))
 	if err != nil {
 		panic(err)
@@ -289,4 +289,19 @@ func TestIndependentHalvesAreCaught(t *testing.T) {
 func TestRefiningTheTargetBlockAloneIsCaught(t *testing.T) {
 	d := draft{flaws: flaws{targetOnly: true}, cells: []int{2, 2}, quantiles: []int64{u / 2}, epsilon: 1, contributions: 1}
 	mustCatch(t, d, 7, 2, []uint64{12, 12}, []uint64{12, 13})
+}
+
+// Three draws on the same records, each with all of ε: they add up.
+func TestUndividedDrawsAreCaught(t *testing.T) {
+	c := treeCase("", tree{arity: 4}, 0, []int64{49 * u / 100, u / 2, 51 * u / 100}, 3, 1, []uint64{1, 1, 1, 1}, 0)
+	c.Epsilon = 1
+	c.Pairs = [][2][]uint64{{[]uint64{1469, 30, 30, 1471}, []uint64{1470, 30, 30, 1471}}}
+	row, err := c.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("loss %.4f of %v, on %s", row.Worst, row.Epsilon, row.Data)
+	if row.OK || row.Worst < 2.5 {
+		t.Errorf("the audit measured %v of %v on %s", row.Worst, row.Epsilon, row.Data)
+	}
 }

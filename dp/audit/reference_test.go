@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/quietile/quietile/dp/exact"
@@ -17,6 +18,9 @@ type formula struct {
 	quantiles     []*big.Rat
 	epsilon       *big.Rat
 	contributions int64
+	arity         int      // 0 means 2
+	shares        []uint64 // nil means equal
+	edges         bool
 }
 
 func (f formula) law(records []uint64) Law {
@@ -25,7 +29,7 @@ func (f formula) law(records []uint64) Law {
 	var place func(bucket, cell int, left uint64, p *big.Rat)
 	place = func(bucket, cell int, left uint64, p *big.Rat) {
 		if bucket == len(records) {
-			for answer, q := range f.solve(cells, 0, len(cells), f.quantiles, new(big.Rat), big.NewRat(1, 1)) {
+			for answer, q := range f.solve(cells, 0, len(cells), f.quantiles, new(big.Rat), big.NewRat(1, 1), 0) {
 				if law[answer] == nil {
 					law[answer] = float()
 				}
@@ -63,15 +67,34 @@ func (f formula) law(records []uint64) Law {
 	return law
 }
 
-// depth is the number of quantiles on the longest path, by walking the tree.
-func depth(m int) int64 {
+// draws returns which of m quantiles a node draws: those at the i/arity of them, or all if they are fewer than arity.
+func (f formula) draws(m int) []int {
+	var js []int
+	arity := max(f.arity, 2)
+	for j := range m {
+		for i := 1; i < arity; i++ {
+			if m < arity || j == i*m/arity {
+				js = append(js, j)
+				break
+			}
+		}
+	}
+	return js
+}
+
+// depth is the number of nodes on the longest path, by walking the tree.
+func (f formula) depth(m int) int64 {
 	if m == 0 {
 		return 0
 	}
-	return 1 + max(depth(m/2), depth(m-1-m/2))
+	longest, from := int64(0), 0
+	for _, j := range append(f.draws(m), m) {
+		longest, from = max(longest, f.depth(j-from)), j+1
+	}
+	return 1 + longest
 }
 
-func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *big.Rat) Law {
+func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *big.Rat, level int) Law {
 	if len(quantiles) == 0 {
 		return Law{"": float().SetInt64(1)}
 	}
@@ -82,44 +105,94 @@ func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *bi
 		}
 		return Law{key(same): float().SetInt64(1)}
 	}
-	j := len(quantiles) / 2
+	js := f.draws(len(quantiles))
+	epsilon := new(big.Rat).Quo(f.epsilon, new(big.Rat).SetInt64(f.depth(len(f.quantiles))))
+	if f.shares != nil {
+		sum := uint64(0)
+		for _, w := range f.shares {
+			sum += w
+		}
+		epsilon.Mul(f.epsilon, big.NewRat(int64(f.shares[level]), int64(sum)))
+	}
+	epsilon.Quo(epsilon, new(big.Rat).SetInt64(int64(len(js))))
+	law := Law{}
+	// choose draws the cuts of js[i:], given those before.
+	var choose func(i int, zs []int, p *big.Float)
+	choose = func(i int, zs []int, p *big.Float) {
+		if i < len(js) {
+			for z, q := range f.mechanism(cells, a, b, quantiles[js[i]], lo, hi, epsilon) {
+				choose(i+1, append(slices.Clone(zs), a+z), float().Mul(p, q))
+			}
+			return
+		}
+		slices.Sort(zs)
+		// The laws of the ranges between, one after the other.
+		joint, start, from, low := Law{"": p}, a, 0, lo
+		for i := range len(js) + 1 {
+			end, to, high, own := b, len(quantiles), hi, ""
+			if i < len(js) {
+				end, to, high, own = zs[i], js[i], quantiles[js[i]], key([]uint64{uint64(zs[i])})
+			}
+			next := Law{}
+			for answer, q := range f.solve(cells, start, end, quantiles[from:to], low, high, level+1) {
+				for before, p := range joint {
+					next[before+answer+own] = float().Mul(p, q)
+				}
+			}
+			joint, start, from, low = next, end, to+1, high
+		}
+		for answer, p := range joint {
+			if law[answer] == nil {
+				law[answer] = float()
+			}
+			law[answer].Add(law[answer], p)
+		}
+	}
+	choose(0, nil, float().SetInt64(1))
+	return law
+}
+
+// mechanism returns the probability of each cut from a to b.
+func (f formula) mechanism(cells []int64, a, b int, q, lo, hi, epsilon *big.Rat) []*big.Float {
 	one := big.NewRat(1, 1)
-	p := new(big.Rat).Quo(new(big.Rat).Sub(quantiles[j], lo), new(big.Rat).Sub(hi, lo))
+	p := new(big.Rat).Quo(new(big.Rat).Sub(q, lo), new(big.Rat).Sub(hi, lo))
 	spread := new(big.Rat).Sub(one, p)
 	if spread.Cmp(p) < 0 {
 		spread.Set(p)
 	}
-	rate := new(big.Rat).Quo(f.epsilon, new(big.Rat).SetInt64(2*f.contributions*depth(len(f.quantiles))))
+	rate := new(big.Rat).Quo(epsilon, new(big.Rat).SetInt64(2*f.contributions))
 	rate.Quo(rate, spread)
 	n := int64(0)
 	for _, c := range cells[a:b] {
 		n += c
 	}
+	cut := func(z int) int64 { return int64(f.weights[min(z>>f.levels, len(f.weights)-1)]) }
 	weights, sum, below := make([]*big.Float, b-a+1), float(), int64(0)
 	for z := a; z <= b; z++ {
 		score := new(big.Rat).Mul(p, new(big.Rat).SetInt64(n))
 		score.Sub(score, new(big.Rat).SetInt64(below)).Abs(score)
+		weight := cut(z)
+		if f.edges && z == a {
+			for y := range a {
+				weight += cut(y)
+			}
+		}
+		if f.edges && z == b {
+			for y := b + 1; y <= len(cells); y++ {
+				weight += cut(y)
+			}
+		}
 		weights[z-a] = expNeg(score.Mul(score, rate))
-		weights[z-a].Mul(weights[z-a], float().SetInt64(int64(f.weights[min(z>>f.levels, len(f.weights)-1)])))
+		weights[z-a].Mul(weights[z-a], float().SetInt64(weight))
 		sum.Add(sum, weights[z-a])
 		if z < b {
 			below += cells[z]
 		}
 	}
-	law := Law{}
-	for z := a; z <= b; z++ {
-		at := float().Quo(weights[z-a], sum)
-		for left, p := range f.solve(cells, a, z, quantiles[:j], lo, quantiles[j]) {
-			for right, q := range f.solve(cells, z, b, quantiles[j+1:], quantiles[j], hi) {
-				answer := left + key([]uint64{uint64(z)}) + right
-				if law[answer] == nil {
-					law[answer] = float()
-				}
-				law[answer].Add(law[answer], float().Mul(at, float().Mul(p, q)))
-			}
-		}
+	for _, w := range weights {
+		w.Quo(w, sum)
 	}
-	return law
+	return weights
 }
 
 // equalLaws fails the test unless the laws agree to 2^−190 of each probability.
@@ -140,20 +213,27 @@ func equalLaws(t *testing.T, name string, got, want Law) {
 }
 
 func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
-	check := func(levels uint, weights []uint64, epsilon int64, contributions, records int, nano ...int64) {
+	checkWith := func(tree tree, levels uint, weights []uint64, epsilon int64, contributions, records int, nano ...int64) {
 		t.Helper()
-		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions)}
+		f := formula{
+			levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions),
+			arity: tree.arity, shares: tree.shares, edges: tree.edges,
+		}
 		for _, q := range nano {
 			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
 		}
-		c := recursiveCase("", levels, nano, epsilon, contributions, weights, records)
+		c := treeCase("", tree, levels, nano, epsilon, contributions, weights, records)
 		for _, x := range multisets(len(weights), 0, records) {
 			got, err := Enumerate(func(s exact.Sampler) []uint64 { return c.Answer(x, s) })
 			if err != nil {
 				t.Fatal(err)
 			}
-			equalLaws(t, fmt.Sprintf("%d cells a bucket, weights %v, q %v, records %v", 1<<levels, weights, nano, x), got, f.law(x))
+			equalLaws(t, fmt.Sprintf("%+v, %d cells a bucket, weights %v, q %v, records %v", tree, 1<<levels, weights, nano, x), got, f.law(x))
 		}
+	}
+	check := func(levels uint, weights []uint64, epsilon int64, contributions, records int, nano ...int64) {
+		t.Helper()
+		checkWith(tree{}, levels, weights, epsilon, contributions, records, nano...)
 	}
 	const u = recursive.Unit
 	check(0, []uint64{1, 1, 1}, 1, 1, 5, u/2)
@@ -165,4 +245,13 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 	check(2, []uint64{1}, 5, 1, 4, 9*u/10)
 	check(2, []uint64{1, 1}, 2, 1, 2, u/4, u/2)
 	check(3, []uint64{1}, 5, 1, 2, u/3)
+
+	checkWith(tree{shares: []uint64{1, 3}}, 0, []uint64{1, 4, 1, 2}, 3, 2, 3, u/10, u/2, 9*u/10)
+	checkWith(tree{arity: 3}, 0, []uint64{1, 4, 1}, 3, 1, 3, u/4, u/2, 3*u/4)
+	checkWith(tree{arity: 9}, 0, []uint64{1, 2, 1}, 3, 2, 3, u/4, u/2, 3*u/4)
+	checkWith(tree{arity: 3, shares: []uint64{2, 1}}, 1, []uint64{1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
+	checkWith(tree{arity: 4}, 1, []uint64{1, 1}, 2, 1, 2, u/4, u/2)
+	checkWith(tree{edges: true}, 0, []uint64{1, 4, 1, 2}, 3, 2, 3, u/10, u/2, 9*u/10)
+	checkWith(tree{edges: true}, 1, []uint64{3, 1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
+	checkWith(tree{edges: true, arity: 3}, 1, []uint64{1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
 }

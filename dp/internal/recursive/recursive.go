@@ -5,7 +5,6 @@ package recursive
 
 import (
 	"math/big"
-	"math/bits"
 	"slices"
 	"sort"
 
@@ -29,10 +28,89 @@ type Problem struct {
 	Quantiles     []int64  // in billionths, strictly ascending, within (0, Unit)
 	Epsilon       int64    // of the whole release, in billionths, positive
 	Contributions uint64   // records that one privacy unit contributes at most, positive
+	Arity         int      // a node draws Arity−1 quantiles at once; at least 2; 0 means 2
+	Shares        []uint64 // of ε, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
+	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
 }
 
-// Depth returns the number of nodes on the longest path of the quantile tree of m ≥ 1 quantiles.
-func Depth(m int) int { return bits.Len(uint(m)) }
+// Depth returns the number of nodes on the longest path of the tree of m ≥ 1 quantiles in which a node with at least arity of them draws arity−1 and any other
+// draws all it has.
+func Depth(m, arity int) int {
+	depth := 1
+	for ; m >= arity; depth++ {
+		m /= arity // the first child has this many, and no other has more
+	}
+	return depth
+}
+
+// Rho returns a bound of the zero-concentrated loss of a release of m quantiles in units of ε²/8: the sum over the levels of the largest loss of a node. A node's draws
+// share ε_v equally, and add up to ε_v² divided by their number. Arity and shares are as in a [Problem].
+func Rho(m, arity int, shares []uint64) *big.Rat {
+	arity = max(arity, 2)
+	depth := Depth(m, arity)
+	rho := new(big.Rat)
+	for level := range depth {
+		s := share(shares, depth, level)
+		rho.Add(rho, s.Mul(s, s).Quo(s, new(big.Rat).SetInt64(int64(fewest(m, arity, level)))))
+	}
+	return rho
+}
+
+// fewest returns the smallest number of draws of the nodes of a level.
+func fewest(m, arity, level int) int {
+	sizes := map[int]bool{m: true}
+	for range level {
+		next := map[int]bool{}
+		for n := range sizes {
+			eachChild(n, arity, func(from, to int) { next[to-from] = true })
+		}
+		sizes = next
+	}
+	least := arity
+	for n := range sizes {
+		if n > 0 {
+			least = min(least, n)
+		}
+	}
+	return min(least, arity-1)
+}
+
+// eachChild calls f for the quantiles of each child of a node with n.
+func eachChild(n, arity int, f func(from, to int)) {
+	from := 0
+	for _, j := range drawn(nil, 0, n, arity) {
+		f(from, j)
+		from = j + 1
+	}
+	f(from, n)
+}
+
+// drawn appends to js which of the quantiles from … to−1 their node draws.
+func drawn(js []int, from, to, arity int) []int {
+	n := to - from
+	if n < arity {
+		for j := from; j < to; j++ {
+			js = append(js, j)
+		}
+		return js
+	}
+	for i := 1; i < arity; i++ {
+		js = append(js, from+i*n/arity)
+	}
+	return js
+}
+
+// share returns what share of ε the nodes of a level have.
+func share(shares []uint64, depth, level int) *big.Rat {
+	if shares == nil {
+		return big.NewRat(1, int64(depth))
+	}
+	sum := uint64(0)
+	for _, w := range shares[:depth] {
+		sum += w
+	}
+	return big.NewRat(int64(shares[level]), int64(sum))
+}
 
 // Solve returns a cut for each quantile, ascending: cut b·2^Levels + k is the left edge of cell k of bucket b, and cut len(Weights)·2^Levels is the top.
 func Solve(p *Problem, s exact.Sampler) []uint64 {
@@ -49,7 +127,9 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 	for i, w := range p.Weights {
 		v.prefix[i+1] = v.prefix[i] + w
 	}
-	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit)
+	v.arity = max(p.Arity, 2)
+	v.depth = Depth(len(p.Quantiles), v.arity)
+	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit, 0)
 	return v.cuts
 }
 
@@ -70,6 +150,8 @@ type solver struct {
 	roots   []int32  // the split of each bucket of Counts
 	halves  []halves // the memo of splits, one for the whole release
 	cuts    []uint64
+	arity   int
+	depth   int
 
 	blocks []block // scratch of sample
 	items  []exact.Item
@@ -81,6 +163,7 @@ type block struct {
 	before     uint64 // records of the range before it
 	records    uint64
 	split      splitRef
+	outside    exact.Uint128 // prior weight instead of that of its cuts, for an end of the range that has weight from outside
 }
 
 // A splitRef says where the index of a block's split is kept: in roots, or in the half of another split.
@@ -89,8 +172,8 @@ type splitRef struct {
 	slot   int32
 }
 
-// solve answers Quantiles[from:to] within the cuts a to b, whose nominal quantiles are lo and hi.
-func (v *solver) solve(a, b uint64, from, to int, lo, hi int64) {
+// solve answers Quantiles[from:to] within the cuts a to b, whose nominal quantiles are lo and hi, by a node of a level and its descendants.
+func (v *solver) solve(a, b uint64, from, to int, lo, hi int64, level int) {
 	if from == to {
 		return
 	}
@@ -100,24 +183,42 @@ func (v *solver) solve(a, b uint64, from, to int, lo, hi int64) {
 		}
 		return
 	}
-	j := from + (to-from)/2
-	q := v.Quantiles[j]
-	z := v.sample(a, b, uint64(q-lo), uint64(hi-lo))
-	v.cuts[j] = z
-	v.solve(a, z, from, j, lo, q)
-	v.solve(z, b, j+1, to, q, hi)
+	js := drawn(nil, from, to, v.arity)
+	for _, j := range js {
+		v.cuts[j] = v.sample(a, b, uint64(v.Quantiles[j]-lo), uint64(hi-lo), len(js), level)
+	}
+	if len(js) > 1 { // their order is not part of the draws: the first range ends at the first cut
+		zs := make([]uint64, len(js))
+		for i, j := range js {
+			zs[i] = v.cuts[j]
+		}
+		slices.Sort(zs)
+		for i, j := range js {
+			v.cuts[j] = zs[i]
+		}
+	}
+	for _, j := range js {
+		z, q := v.cuts[j], v.Quantiles[j]
+		v.solve(a, z, from, j, lo, q, level+1)
+		a, from, lo = z, j+1, q
+	}
+	v.solve(a, b, from, to, lo, hi, level+1)
 }
 
-// sample draws a cut of [a, b] with probability ∝ W(cut)·exp(−η·s(cut)), s the score of the relative quantile num/den on the records in [a, b).
-func (v *solver) sample(a, b, num, den uint64) uint64 {
+// sample draws a cut of [a, b] with probability ∝ W(cut)·exp(−η·s(cut)), s the score of the relative quantile num/den on the records in [a, b), as one of several
+// draws of a node of a level.
+func (v *solver) sample(a, b, num, den uint64, draws, level int) uint64 {
 	if g := gcd(num, den); g > 1 {
 		num, den = num/g, den/g
 	}
 	// Scores are den·s, integers below 2⁶⁴·10⁹. Per record s changes by at most max(num, den−num)/den (score.md), so
-	// η/den = ε_v / (2·c·max(num, den−num)) with ε_v = Epsilon/(Unit·depth).
-	rate := v.rate(max(num, den-num))
+	// η/den = ε_v / (2·c·max(num, den−num)) with ε_v the node's share of Epsilon/Unit, divided by its draws.
+	rate := v.rate(max(num, den-num), draws, level)
 	v.tile(a, b)
 	total := v.blocks[len(v.blocks)-1].before
+	if v.Edges {
+		v.putEnds(a, b, total)
+	}
 	score := func(x *block) exact.Uint128 {
 		target := exact.Product(num, total)
 		start := exact.Product(den, x.before)
@@ -167,17 +268,28 @@ restart:
 	}
 }
 
-// rate returns ε_v / (2·c·spread) for a node's share ε_v of ε.
-func (v *solver) rate(spread uint64) *exact.Rate {
+// rate returns ε_v / (2·c·spread) for a draw's share ε_v of ε.
+func (v *solver) rate(spread uint64, draws, level int) *exact.Rate {
 	den := new(big.Int).SetUint64(Unit)
-	den.Mul(den, big.NewInt(int64(2*Depth(len(v.Quantiles)))))
+	den.Mul(den, big.NewInt(int64(2*draws)))
 	den.Mul(den, new(big.Int).SetUint64(v.Contributions))
 	den.Mul(den, new(big.Int).SetUint64(spread))
-	rate, err := exact.NewRate(new(big.Rat).SetFrac(big.NewInt(v.Epsilon), den))
+	eta := new(big.Rat).SetFrac(big.NewInt(v.Epsilon), den)
+	rate, err := exact.NewRate(eta.Mul(eta, share(v.Shares, v.depth, level)))
 	if err != nil {
-		panic("recursive: " + err.Error()) // the bounds of a Problem's fields keep it within [10⁻⁴⁰, 10¹⁰]
+		panic("recursive: " + err.Error()) // the bounds of a Problem's fields keep it within [10⁻⁵⁰, 10¹⁰]
 	}
 	return rate
+}
+
+// putEnds adds to blocks the cuts a and b once more, with the prior weight of the cuts below a and above b.
+func (v *solver) putEnds(a, b, total uint64) {
+	if below := v.weightBefore(a); below != (exact.Uint128{}) {
+		v.blocks = append(v.blocks, block{start: a, end: a + 1, outside: below})
+	}
+	if above := v.weightBefore(v.top + 1).Sub(v.weightBefore(b + 1)); above != (exact.Uint128{}) {
+		v.blocks = append(v.blocks, block{start: b, end: b + 1, before: total, outside: above})
+	}
 }
 
 // weightBefore returns W of the cells before z, for z ≤ top+1: each cell weighs as its bucket's weight says, and the cut at the top as the last cell.
@@ -195,6 +307,9 @@ func (v *solver) weightBefore(z uint64) exact.Uint128 {
 
 // mass returns W of a block's cuts.
 func (v *solver) mass(x *block) exact.Uint128 {
+	if x.outside != (exact.Uint128{}) {
+		return x.outside
+	}
 	if x.records > 0 { // inside one bucket
 		return exact.Product(v.Weights[x.start>>v.Levels], x.end-x.start)
 	}

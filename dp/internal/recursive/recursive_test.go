@@ -127,6 +127,65 @@ func TestTheLargestSketchIsAnswered(t *testing.T) {
 	}
 }
 
+// Every quantile is drawn by one node, and no path is longer than Depth or loses more than Rho.
+func TestTheTreeOfQuantiles(t *testing.T) {
+	for arity := 2; arity <= 9; arity++ {
+		for m := 1; m <= 300; m++ {
+			shares := make([]uint64, Depth(m, arity))
+			for i := range shares {
+				shares[i] = uint64(1 + i*i%7)
+			}
+			for _, shares := range [][]uint64{nil, shares} {
+				bound, _ := Rho(m, arity, shares).Float64()
+				times, longest, most := make([]int, m), 0, 0.0
+				var walk func(from, to, level int, epsilon, rho float64)
+				walk = func(from, to, level int, epsilon, rho float64) {
+					longest, most = max(longest, level), max(most, rho)
+					if epsilon > 1+1e-12 {
+						t.Fatalf("%d quantiles, arity %d: a path spends %v", m, arity, epsilon)
+					}
+					if from == to {
+						return
+					}
+					js := drawn(nil, from, to, arity)
+					e, _ := share(shares, Depth(m, arity), level).Float64()
+					for _, j := range js {
+						times[j]++
+					}
+					eachChild(to-from, arity, func(f, u int) {
+						walk(from+f, from+u, level+1, epsilon+e, rho+e*e/float64(len(js)))
+					})
+				}
+				walk(0, m, 0, 0, 0)
+				if longest != Depth(m, arity) || most > bound*(1+1e-12) || slices.Min(times) != 1 || slices.Max(times) != 1 {
+					t.Fatalf("%d quantiles, arity %d: depth %d, want %d; ρ %v of %v; drawn %v", m, arity, Depth(m, arity), longest, most, bound, times)
+				}
+			}
+		}
+	}
+}
+
+func TestDrawsOfOneNodeAscendAndAreClose(t *testing.T) {
+	for _, arity := range []int{3, 4, 10, 100} {
+		p := &Problem{Levels: 40, Weights: ones(512), Epsilon: 20 * Unit, Contributions: 1, Arity: arity, Edges: arity%2 == 0}
+		for b := range 512 {
+			p.Counts = append(p.Counts, Count{b, 1000})
+		}
+		for i := int64(1); i < 60; i++ {
+			p.Quantiles = append(p.Quantiles, i*Unit/60)
+		}
+		cuts := Solve(p, exact.New())
+		if !slices.IsSorted(cuts) {
+			t.Fatalf("arity %d: cuts %v fall", arity, cuts)
+		}
+		for i, z := range cuts {
+			if e := rankError(p, z, p.Quantiles[i]); e > 5000 {
+				t.Errorf("arity %d: quantile %d is off by %g records", arity, p.Quantiles[i], e)
+			}
+		}
+	}
+}
+
 func BenchmarkSolve99Quantiles8192Buckets(b *testing.B) {
 	p := &Problem{Levels: 40, Weights: ones(8192), Epsilon: Unit, Contributions: 1}
 	for i := range 8192 {
