@@ -55,6 +55,8 @@ type Options struct {
 	Contributions int
 	// Prior weighs the grid's buckets. nil means [prior.Uniform].
 	Prior prior.Prior
+	// Estimator says how ε is spent. The zero value is the recursive estimator.
+	Estimator Estimator
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
 }
@@ -73,7 +75,7 @@ type Quantile struct {
 type Result struct {
 	// Quantiles are the answers in the order asked.
 	Quantiles []Quantile
-	// Estimator is "recursive".
+	// Estimator describes the estimator, as [Estimator.String] does.
 	Estimator string
 	// Epsilon is the privacy loss of all answers together.
 	Epsilon Epsilon
@@ -135,8 +137,8 @@ func distinct(nominal []int64) []int64 {
 	return slices.Compact(sorted)
 }
 
-// Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. The quantiles are nodes of a binary tree; each of the h nodes
-// of its longest path spends ε/h, and (ε/h)²/8 of ρ. Options that [Options.Validate] refuses cost nothing, for they release nothing.
+// Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. Each draw spends a share ε′ of ε, and ε′²/8 of ρ; the cost is
+// that of the dearest path of the tree of quantiles. Options that [Options.Validate] refuses cost nothing, for they release nothing.
 func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	nominal, err := o.nominal()
 	if err != nil || o.Validate() != nil {
@@ -144,7 +146,9 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	}
 	// ρ = ε²/8·Rho, so in billionths e²/(8·10⁹)·Rho for ε = e/10⁹.
 	e := big.NewInt(int64(o.Epsilon))
-	cost := recursive.Rho(len(distinct(nominal)), 2, nil)
+	m := len(distinct(nominal))
+	arity, shares := o.Estimator.tree(m)
+	cost := recursive.Rho(m, arity, shares)
 	cost.Mul(cost, new(big.Rat).SetFrac(e.Mul(e, e), big.NewInt(8*epsilonUnit)))
 	rho, rem := new(big.Int).QuoRem(cost.Num(), cost.Denom(), new(big.Int))
 	if rem.Sign() > 0 {
@@ -153,8 +157,9 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	return o.Epsilon, rho.Int64() // at most 10²⁴/(8·10⁹)
 }
 
-// Release answers quantiles of the records in s, which may be empty, by the recursive estimator (docs/proofs/recursive.md) after Kaplan, Schnapp and Stemmer,
-// "Differentially private approximate quantiles" (ICML 2022), algorithm 1, with relative quantiles on the data inside each range, and ties split by lot.
+// Release answers quantiles of the records in s, which may be empty. Without other instructions it does so by the recursive estimator (docs/proofs/recursive.md) after
+// Kaplan, Schnapp and Stemmer, "Differentially private approximate quantiles" (ICML 2022), algorithm 1, with relative quantiles on the data inside each range, and ties
+// split by lot.
 // An error depends on the options and the grid only; errors about options wrap [ErrOptions].
 // It takes O((k + 400)·m) steps for m quantiles on k non-empty buckets, whatever the number of records.
 func Release(s *sketch.Binned, o Options) (*Result, error) {
@@ -187,13 +192,15 @@ func release(s *sketch.Binned, o Options, sampler exact.Sampler) (*Result, error
 		Quantiles:     distinct(nominal),
 		Epsilon:       int64(o.Epsilon),
 		Contributions: uint64(o.Contributions),
+		Edges:         o.Estimator.edges,
 	}
+	p.Arity, p.Shares = o.Estimator.tree(len(p.Quantiles))
 	for bucket, n := range s.All() {
 		p.Counts = append(p.Counts, recursive.Count{Bucket: bucket, Records: n})
 	}
 	cuts := recursive.Solve(p, sampler)
 	r := &Result{
-		Estimator:     "recursive",
+		Estimator:     o.Estimator.String(),
 		Contributions: o.Contributions,
 		Neighbours:    "add-remove",
 		Prior:         o.Prior.Name(),

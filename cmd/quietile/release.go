@@ -60,6 +60,7 @@ type releaseFlags struct {
 	quantiles      *quantileList
 	epsilon        *epsilonValue
 	contributions  int
+	estimator      string
 	min, max       float64
 	bins           int
 	integer        bool
@@ -91,6 +92,7 @@ func newReleaseCommand() *cobra.Command {
 	f.quantiles = addQuantiles(cmd, "quantiles to release, such as 0.5,0.9; may be repeated")
 	f.epsilon = addEpsilon(cmd, "privacy loss of all answers together")
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
+	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, independent")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
 	flags.IntVar(&f.bins, "bins", 0, "number of buckets between --min and --max (default: at most 8192)")
@@ -155,7 +157,11 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if err != nil {
 		return nil, options, err
 	}
-	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions}
+	estimator, err := dp.ParseEstimator(f.estimator)
+	if err != nil {
+		return nil, options, usagef("--estimator: %w", err)
+	}
+	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator}
 	return grid, options, asUsage(options.Validate())
 }
 

@@ -128,8 +128,9 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 	if _, err := s.catalog.Versions(q.GetMetric()); err != nil {
 		return fail(err)
 	}
-	if e := q.GetEstimator(); e != "" && e != "recursive" {
-		return fail(fmt.Errorf("%w: unknown estimator %q: there is recursive", control.ErrInvalid, e))
+	estimator, err := dp.ParseEstimator(q.GetEstimator())
+	if err != nil {
+		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
 	}
 	if p := q.GetPrior(); p != "" && p != "uniform" {
 		return fail(fmt.Errorf("%w: unknown prior %q: there is uniform", control.ErrInvalid, p))
@@ -143,6 +144,7 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 		Epsilon:       dp.Epsilon(q.GetNanoEpsilon()),
 		Contributions: 1,
 		Prior:         prior.Uniform(),
+		Estimator:     estimator,
 	}
 	if m.GetRepresentative() == quietilev1.Representative_REPRESENTATIVE_WITHIN {
 		opts.Representative = dp.Within
@@ -170,7 +172,7 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 			Quantiles:          opts.Quantiles,
 			NanoEpsilon:        q.GetNanoEpsilon(),
 			WindowTimeUnixNano: proto.Int64(start),
-			Estimator:          "recursive",
+			Estimator:          estimator.String(),
 			Prior:              opts.Prior.Name(),
 		},
 		WindowStartUnixNano: start,

@@ -1,0 +1,96 @@
+package dp
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/quietile/quietile/sketch"
+)
+
+func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
+	f := func(s, want string) {
+		t.Helper()
+		e, err := ParseEstimator(s)
+		if err != nil || e.String() != want {
+			t.Errorf("%q is %q, %v, want %q", s, e, err, want)
+		}
+		if again, err := ParseEstimator(e.String()); err != nil || again != e {
+			t.Errorf("%q is %+v, and printed and read %+v, %v", s, e, again, err)
+		}
+	}
+	f("", "recursive")
+	f("recursive", "recursive")
+	f("recursive:arity=2", "recursive")
+	f("recursive:arity=4", "recursive:arity=4")
+	f("recursive:edges,power=0.50,arity=3", "recursive:arity=3,power=0.5,edges")
+	f("recursive:power=-1", "recursive:power=-1")
+	f("independent", "independent")
+}
+
+func TestWrongEstimatorsNameTheField(t *testing.T) {
+	for s, want := range map[string]string{
+		"median":                       `"median": there are`,
+		"independent:arity=2":          "there are",
+		"recursive:":                   "there are",
+		"recursive:arity=1":            `arity "1"`,
+		"recursive:arity=65":           `arity "65"`,
+		"recursive:arity":              `arity ""`,
+		"recursive:power=NaN":          `power "NaN"`,
+		"recursive:power=5":            `power "5"`,
+		"recursive:edges=1":            "there are",
+		"recursive:edges,edges":        "edges stands twice",
+		"recursive:arity=3,breadth=12": "there are",
+	} {
+		if _, err := ParseEstimator(s); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", s, err, want)
+		}
+	}
+}
+
+// The dearest path: m draws of ε/m together spend ε, and ε²/(8m) of ρ; a deeper tree spends its shares' squares.
+func TestCostsOfEstimators(t *testing.T) {
+	f := func(estimator string, want int64, quantiles ...float64) {
+		t.Helper()
+		e, err := ParseEstimator(estimator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if epsilon, rho := Cost(Options{Quantiles: quantiles, Epsilon: 8e9, Estimator: e}); epsilon != 8e9 || rho != want {
+			t.Errorf("%s: ε %v and ρ %d billionths, want %d", estimator, epsilon, rho, want)
+		}
+	}
+	f("independent", 4e9, 0.3, 0.6)
+	f("recursive", 4e9, 0.25, 0.5, 0.75)
+	f("recursive:arity=4", 2666666667, 0.25, 0.5, 0.75)
+	f("recursive:power=1", int64(math.Ceil(8e9*5/9)), 0.25, 0.5, 0.75)
+}
+
+func TestEveryEstimatorAnswersInOrder(t *testing.T) {
+	s := sketch.NewBinned(linear(t, 0, 100, 1000))
+	for i := range 1000 {
+		if err := s.AddBucket(i+1, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent"} {
+		e, err := ParseEstimator(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Quantiles: []float64{0.9, 0.1, 0.5, 0.5, 0.3}, Epsilon: 50e9, Estimator: e}
+		r, err := Release(s, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Estimator != name {
+			t.Errorf("%s says that it is %s", name, r.Estimator)
+		}
+		for i, want := range []float64{90, 10, 50, 50, 30} {
+			if got := r.Quantiles[i].Value; math.Abs(got-want) > 3 {
+				t.Errorf("%s: quantile %v is %v, want nearly %v", name, o.Quantiles[i], got, want)
+			}
+		}
+	}
+}
