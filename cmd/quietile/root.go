@@ -51,7 +51,7 @@ func newRoot() *cobra.Command {
 	)
 	root.AddCommand(newDemoCommand(), newServeCommand(), newMetricCommand(), newPublishCommand(), newSealCommand(),
 		newQueryCommand(), newBudgetCommand(), newDumpCommand(), newLoadCommand())
-	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand())
+	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand(), newAuditCommand())
 	return root
 }
 
