@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -29,6 +30,8 @@ The grid decides which answers are possible, and must not be looked up in the da
   --integer         buckets of width 1, for whole numbers
   --grid SPEC       linear:lower=0,upper=128,bins=8192   exponential:scale=5[,min=0.001,max=1000]
                     explicit:0,1,5,10
+Without any of them no range is needed: the buckets are 1.1 % wide and cover all numbers, and the prior is
+cauchy:location=0,scale=1, which expects small numbers but rules no large ones out.
 An answer is its bucket's lower edge, which is the value itself where values are bucket edges, or with
 --representative within (the default on exponential grids) a point inside the bucket.
 
@@ -42,6 +45,12 @@ such rows out.`
 
 // defaultBins is the number of buckets between --min and --max, or the most when integers are to be edges.
 const defaultBins = 8192
+
+// The grid and the prior of a release for which no range is given.
+const (
+	anyScale = 6
+	anyPrior = "cauchy:location=0,scale=1"
+)
 
 // The values of --representative.
 const (
@@ -61,6 +70,8 @@ type releaseFlags struct {
 	epsilon        *epsilonValue
 	contributions  int
 	estimator      string
+	prior          string
+	anyRange       bool // neither a range nor a grid is given
 	min, max       float64
 	bins           int
 	integer        bool
@@ -77,7 +88,8 @@ func newReleaseCommand() *cobra.Command {
 		Short:   "Release private quantiles of a file",
 		Long:    releaseLong,
 		Example: `  quietile release people.csv --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
-  zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5 --grid exponential:scale=5 --format json
+  zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5
+  zcat income.gz | quietile release - -q 0.1,0.5,0.9 --epsilon 1 --grid exponential:scale=6 --prior log-uniform:min=1e3,max=1e6
   quietile release latency.qtd --dump --public-grid --contributions 2 -q 0.5 --epsilon 1`,
 		Args: positional(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRelease(cmd, args[0], &f) },
@@ -92,6 +104,7 @@ func newReleaseCommand() *cobra.Command {
 	f.quantiles = addQuantiles(cmd, "quantiles to release, such as 0.5,0.9; may be repeated")
 	f.epsilon = addEpsilon(cmd, "privacy loss of all answers together")
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
+	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
 	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, independent")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
@@ -161,7 +174,14 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if err != nil {
 		return nil, options, usagef("--estimator: %w", err)
 	}
-	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator}
+	if f.prior == "" && f.anyRange {
+		f.prior = anyPrior
+	}
+	weights, err := prior.Parse(f.prior)
+	if err != nil {
+		return nil, options, usagef("--prior: %w", err)
+	}
+	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights}
 	return grid, options, asUsage(options.Validate())
 }
 
@@ -182,8 +202,15 @@ func (f *releaseFlags) chooseGrid(cmd *cobra.Command) (*sketch.Grid, error) {
 	if f.publicGrid {
 		return nil, nil
 	}
+	if !cmd.Flags().Changed("min") && !cmd.Flags().Changed("max") {
+		if cmd.Flags().Changed("bins") || cmd.Flags().Changed("integer") {
+			return nil, usagef("--bins and --integer need --min and --max")
+		}
+		f.anyRange = true
+		return sketch.NewExponential(anyScale)
+	}
 	if !cmd.Flags().Changed("min") || !cmd.Flags().Changed("max") {
-		return nil, usagef("give the range of possible values with --min and --max, or --grid exponential:scale=5 to need none")
+		return nil, usagef("--min and --max go together: give both, or --grid, or none of them to need no range")
 	}
 	for _, limit := range []struct {
 		flag  string
@@ -251,6 +278,9 @@ func (f *releaseFlags) readInput(cmd *cobra.Command, in *input, grid *sketch.Gri
 		if cmd.Flags().Changed(flag) {
 			return nil, "", usagef("--%s is for texts, and this is a dump", flag)
 		}
+	}
+	if f.anyRange {
+		return nil, "", usagef("this is a dump: describe its grid with --min and --max or --grid, or say --dump --public-grid")
 	}
 	s, err = readDump(all, grid)
 	return s, "", err

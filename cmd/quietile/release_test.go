@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -55,7 +56,9 @@ func TestWrongReleasesAreRefused(t *testing.T) {
 	}
 	f(release("-q", "0.5,1.5", "--epsilon", "1", "--min", "0", "--max", "1"), "1.5")
 	f(release("-q", "0.1234567891", "--epsilon", "1", "--min", "0", "--max", "1"), "0.1234567891", "nine decimals")
-	f(release("-q", "0.5", "--epsilon", "1"), "--min", "--max", "--grid")
+	f(release("-q", "0.5", "--epsilon", "1", "--bins", "7"), "--bins", "--min", "--max")
+	f(release("-q", "0.5", "--epsilon", "1", "--prior", "cauchy:scale=1"), "--prior", "location is missing")
+	f(release("-q", "0.5", "--epsilon", "1", "--estimator", "magic"), "--estimator", "magic", "recursive")
 	f(release("-q", "0.5", "--epsilon", "1", "--min", "0"), "--min", "--max", "--grid")
 	f(release("-q", "0.5", "--epsilon", "1", "--min", "2", "--max", "1"), "--min 2", "--max 1")
 	f(release("-q", "0.5", "--epsilon", "1", "--min", "1", "--max", "1"), "--min 1", "--max 1")
@@ -274,5 +277,34 @@ func TestReleaseNeedsNoMemoryForItsRows(t *testing.T) {
 	}
 	if few, many := read(10_000), read(100_000); many > few+10 {
 		t.Errorf("%v allocations for 10,000 rows and %v for 100,000", few, many)
+	}
+}
+
+// Without a range the grid has all numbers, and the answers are as near as its buckets are wide.
+func TestNoRangeIsNeeded(t *testing.T) {
+	for _, scale := range []float64{1e-9, -1, 1, 4.2e15} {
+		var rows strings.Builder
+		for i := range 1000 {
+			fmt.Fprintln(&rows, scale*float64(i))
+		}
+		var r struct {
+			Prior     string
+			Quantiles []struct{ Value float64 }
+		}
+		out := succeed(t, rows.String(), "release", "-", "-q", "0.25,0.75", "--epsilon", "50", "--format", "json")
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Prior != anyPrior {
+			t.Errorf("the prior is %s", r.Prior)
+		}
+		for i, want := range []float64{250 * math.Abs(scale), 750 * math.Abs(scale)} {
+			if scale < 0 {
+				want -= 1000 * math.Abs(scale)
+			}
+			if got := r.Quantiles[i].Value; math.Abs(got-want) > 0.03*math.Abs(want) {
+				t.Errorf("values of the order of %v: quantile %d is %v, want nearly %v", scale*1000, i, got, want)
+			}
+		}
 	}
 }

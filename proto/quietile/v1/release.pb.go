@@ -36,7 +36,7 @@ type ReleaseRequest struct {
 	WindowTimeUnixNano *int64 `protobuf:"fixed64,4,opt,name=window_time_unix_nano,json=windowTimeUnixNano,proto3,oneof" json:"window_time_unix_nano,omitempty"`
 	// Such as "recursive", "recursive:arity=4" or "independent"; empty for "recursive".
 	Estimator string `protobuf:"bytes,5,opt,name=estimator,proto3" json:"estimator,omitempty"`
-	// "uniform" or empty for the metric's default.
+	// Such as "cauchy:location=0,scale=1"; empty for "uniform".
 	Prior         string `protobuf:"bytes,6,opt,name=prior,proto3" json:"prior,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

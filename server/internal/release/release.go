@@ -132,8 +132,9 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 	if err != nil {
 		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
 	}
-	if p := q.GetPrior(); p != "" && p != "uniform" {
-		return fail(fmt.Errorf("%w: unknown prior %q: there is uniform", control.ErrInvalid, p))
+	weights, err := prior.Parse(q.GetPrior())
+	if err != nil {
+		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
 	}
 	m, start, end, err := s.window(q)
 	if err != nil {
@@ -143,7 +144,7 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 		Quantiles:     slices.Compact(slices.Sorted(slices.Values(q.GetQuantiles()))),
 		Epsilon:       dp.Epsilon(q.GetNanoEpsilon()),
 		Contributions: 1,
-		Prior:         prior.Uniform(),
+		Prior:         weights,
 		Estimator:     estimator,
 	}
 	if m.GetRepresentative() == quietilev1.Representative_REPRESENTATIVE_WITHIN {
