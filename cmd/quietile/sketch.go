@@ -19,6 +19,8 @@ const sketchLong = `Build, merge, inspect, ask and convert sketches in files and
 
 A sketch holds counts of values in buckets of a grid that is fixed beforehand, so sketches of parts merge
 to the sketch of the whole. What it holds is exact and not private: "quietile release" answers privately.
+A KLL sketch needs no grid: it retains some of the values, and has a bounded error of ranks. It can never be
+released privately.
 
 Formats, for --to and --from:
 %s
@@ -170,7 +172,7 @@ type sketchOutput struct {
 
 // addSketchOutput adds -o and --to.
 func addSketchOutput(cmd *cobra.Command) *sketchOutput {
-	o := &sketchOutput{to: addChoice(cmd, "to", "format to write (default: dump where there are keys, otherwise "+formatStandard+")", "", formatNames()...)}
+	o := &sketchOutput{to: addChoice(cmd, "to", "format to write (default: dump where there are keys, "+formatDataSketches+" of a KLL sketch, otherwise "+formatStandard+")", "", formatNames()...)}
 	cmd.Flags().StringVarP(&o.name, "output", "o", "-", "file to write")
 	return o
 }

@@ -25,12 +25,15 @@ is a dump.
                        else is given
   --grid SPEC          linear:lower=0,upper=128,bins=128   exponential:scale=5[,min=0.001,max=1000]
                        explicit:0,1,5,10
+  --kll                no grid but a KLL sketch, which retains some of the values: as --k grows its error of
+                       ranks falls and its size rises. It is the same whenever the values, their order and
+                       --seed are, and can never be released privately
 
 Choose the grid without looking at the data, and the same for all parts, and "quietile release --dump" can
 answer privately of what is written with --to dump.
 
 A cell that is empty, NaN or no number is an error that names its line, unless --skip-invalid leaves such
-rows out. Nothing is written then. The sketch holds exact counts and is not private.`
+rows out. Nothing is written then. The sketch is not private.`
 
 // sketchBuildFlags are the flags of the sketch build command.
 type sketchBuildFlags struct {
@@ -41,6 +44,9 @@ type sketchBuildFlags struct {
 	skipInvalid   bool
 	grid          *gridValue
 	relativeError float64
+	kll           bool
+	k             int
+	seed          uint64
 	output        *sketchOutput
 }
 
@@ -64,6 +70,9 @@ func newSketchBuildCommand() *cobra.Command {
 	flags.BoolVar(&f.skipInvalid, "skip-invalid", false, "leave out rows without a number instead of failing")
 	f.grid = addGrid(cmd, "grid of the sketch", nil)
 	flags.Float64Var(&f.relativeError, "relative-error", 0.01, "relative error of values, at least 0.0028: the coarsest exponential grid with it")
+	flags.BoolVar(&f.kll, "kll", false, "build a KLL sketch, which has no grid")
+	flags.IntVar(&f.k, "k", sketch.DefaultK, "accuracy of --kll, from 8 to 65535")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random choices of --kll")
 	f.output = addSketchOutput(cmd)
 	return cmd
 }
@@ -72,6 +81,12 @@ func runSketchBuild(cmd *cobra.Command, names []string, f *sketchBuildFlags) err
 	empty, err := f.check(cmd)
 	if err != nil {
 		return err
+	}
+	if format := findFormat(f.output.to.value); format != nil {
+		var usage *usageError
+		if _, err := format.encode(empty()); errors.As(err, &usage) { // better told before all is read than after
+			return fmt.Errorf("--to %s: %w", format.name, err)
+		}
 	}
 	if names, err = inputNames(names); err != nil {
 		return err
@@ -114,6 +129,15 @@ func (f *sketchBuildFlags) check(cmd *cobra.Command) (empty func() collector, er
 	if err := excludeFlags(cmd, "grid", "relative-error"); err != nil {
 		return nil, err
 	}
+	if err := f.output.check(cmd); err != nil {
+		return nil, err
+	}
+	if f.kll {
+		return f.checkKLL(cmd)
+	}
+	if flags.Changed("k") || flags.Changed("seed") {
+		return nil, usagef("--k and --seed need --kll")
+	}
 	grid := f.grid.grid
 	if grid == nil {
 		scale, err := sketch.RelativeError(f.relativeError)
@@ -127,7 +151,16 @@ func (f *sketchBuildFlags) check(cmd *cobra.Command) (empty func() collector, er
 	if to := f.output.to.value; f.keyed() && to != "" && to != formatDump {
 		return nil, usagef("--to %s holds no keys, which --key-column asks for: only %s does", to, formatDump)
 	}
-	return func() collector { return sketch.NewBinned(grid) }, f.output.check(cmd)
+	return func() collector { return sketch.NewBinned(grid) }, nil
+}
+
+// checkKLL makes the checks of --kll, and returns what makes the sketches.
+func (f *sketchBuildFlags) checkKLL(cmd *cobra.Command) (empty func() collector, err error) {
+	if err := excludeFlags(cmd, "kll", "grid", "relative-error", "key-column"); err != nil {
+		return nil, err
+	}
+	k, err := sketch.NewKLL(f.k, f.seed)
+	return func() collector { return kll{k} }, asUsage(err)
 }
 
 // buildInput counts the rows of an input.

@@ -51,8 +51,9 @@ type sketchFormat struct {
 // sketchFormats are all formats but that of dumps, which hold many sketches.
 var sketchFormats = []sketchFormat{
 	{formatBinary, "the smallest, of this library", isBinary, decodeBinary, onGrid((*sketch.Binned).MarshalBinary)},
-	{formatProto, "a quietile.v1.Sketch message", isProto, decodeProto, encodeProto},
+	{formatProto, "a quietile.v1.Sketch or quietile.v1.KLL message", isProto, decodeProto, encodeProto},
 	{formatJSON, "the same message as JSON", isJSON, decodeJSON, encodeJSON},
+	{formatDataSketches, "a KLL sketch of doubles of Apache DataSketches", beginsKLL, decodeKLL, ofKLL((*sketch.KLL).MarshalBinary)},
 }
 
 // formatHelp returns a line about each format.
@@ -90,12 +91,20 @@ func findFormat(name string) *sketchFormat {
 }
 
 // standardFormat returns the format of a sketch without a key, unless another is asked for.
-func standardFormat(summary) string { return formatStandard }
+func standardFormat(s summary) string {
+	if _, ok := s.(kll); ok {
+		return formatDataSketches
+	}
+	return formatStandard
+}
 
 // describe names the kind of a sketch and its parameters.
 func describe(s summary) string {
-	if b, ok := s.(*sketch.Binned); ok {
-		return "a sketch on the grid " + b.Grid().String()
+	switch s := s.(type) {
+	case *sketch.Binned:
+		return "a sketch on the grid " + s.Grid().String()
+	case kll:
+		return fmt.Sprintf("a KLL sketch with k=%d", s.K())
 	}
 	return s.String()
 }
@@ -128,42 +137,58 @@ func decodeBinary(data []byte) (summary, error) {
 	return b, b.UnmarshalBinary(data)
 }
 
-func message(s summary) (proto.Message, error) {
-	if b, ok := s.(*sketch.Binned); ok {
-		return b.Proto(), nil
+// message returns the message of a sketch.
+func message(s summary) proto.Message {
+	if k, ok := s.(kll); ok {
+		return k.Proto()
 	}
-	return nil, usagef("this format holds sketches on grids, and not %s", describe(s))
+	return s.(*sketch.Binned).Proto()
 }
 
-func encodeProto(s summary) ([]byte, error) {
-	return onGrid(func(b *sketch.Binned) ([]byte, error) { return b.AppendProto(nil), nil })(s)
-}
-
-func decodeProto(data []byte) (summary, error) {
+// fromMessage makes a sketch of data that unmarshal reads, of a KLL sketch or of one on a grid.
+func fromMessage(data []byte, isKLL bool, unmarshal func([]byte, proto.Message) error) (summary, error) {
+	if isKLL {
+		m := new(quietilev1.KLL)
+		if err := unmarshal(data, m); err != nil {
+			return nil, fmt.Errorf("not a quietile.v1.KLL: %w", err)
+		}
+		k, err := sketch.KLLFromProto(m)
+		return kll{k}, err
+	}
 	m := new(quietilev1.Sketch)
-	if err := proto.Unmarshal(data, m); err != nil {
+	if err := unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("not a quietile.v1.Sketch: %w", err)
 	}
 	return sketch.FromProto(m)
 }
 
-// isProto says whether data are exactly the bytes that are written of the sketch they hold. A message of another type that reads as one would have to begin with a
-// complete, canonical grid: those of the other formats begin with numbers or with messages that have numbers in those fields.
+func encodeProto(s summary) ([]byte, error) {
+	if b, ok := s.(*sketch.Binned); ok {
+		return b.AppendProto(nil), nil
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(message(s))
+}
+
+func decodeProto(data []byte) (summary, error) {
+	return fromMessage(data, beginsKLLMessage(data), proto.Unmarshal)
+}
+
+// isProto says whether data are exactly the bytes that are written of the sketch they hold, or a KLL sketch. A message of another type that reads as one would have
+// to begin with a complete, canonical grid or with a KLL sketch: those of the other formats begin with numbers or with messages that have numbers in those fields.
 func isProto(data []byte) bool {
 	s, err := decodeProto(data)
 	if err != nil {
 		return false
+	}
+	if _, ok := s.(kll); ok {
+		return true
 	}
 	again, err := encodeProto(s)
 	return err == nil && bytes.Equal(data, again)
 }
 
 func encodeJSON(s summary) ([]byte, error) {
-	m, err := message(s)
-	if err != nil {
-		return nil, err
-	}
-	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message(s))
 	if err != nil {
 		return nil, err
 	}
@@ -177,11 +202,11 @@ func encodeJSON(s summary) ([]byte, error) {
 }
 
 func decodeJSON(data []byte) (summary, error) {
-	m := new(quietilev1.Sketch)
-	if err := protojson.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("not the JSON of a quietile.v1.Sketch: %w", err)
+	var k struct {
+		DataSketches json.RawMessage `json:"datasketches"`
 	}
-	return sketch.FromProto(m)
+	_ = json.Unmarshal(data, &k) // what is wrong with it the next says
+	return fromMessage(data, k.DataSketches != nil, protojson.Unmarshal)
 }
 
 // isJSON says whether data begin as a JSON object does. No message of a format here has a brace for its first byte but for space: as a tag it would be that of a group.

@@ -17,11 +17,13 @@ Of each sketch of each FILE, or standard input for "-" or none:
 
   kind, grid       what the counts are of
   count, nan       how many values, and how many NaN beside them
-  at least, most   limits of all values: the ends of the first and the last bucket that holds any
-  filled           buckets that hold values
+  at least, most   limits of all values: the ends of the first and the last bucket that holds any, or the
+                   least and the greatest value of a KLL sketch
+  filled           buckets that hold values, or how many values a KLL sketch retains
   outside          values beyond the grid's ends; those of the error bound's exceptions
   error            how far a quantile may be from the exact one, unless that lies outside: a share of the
-                   value on exponential grids, otherwise the width of the widest bucket that is filled
+                   value on exponential grids, otherwise the width of the widest bucket that is filled.
+                   Of a KLL sketch: how far its rank may be from q, with 99 % confidence
   bytes            the size in each format, "-" in one that does not hold the sketch
 
 --buckets lists the filled buckets with their ends and counts. What is printed is exact and not private.`
@@ -88,6 +90,7 @@ type inspectView struct {
 	Window   *windowView `json:"window,omitempty"`
 	Kind     string      `json:"kind"`
 	Grid     string      `json:"grid,omitempty"`
+	K        int         `json:"k,omitempty"` // of a KLL sketch
 	Count    uint64      `json:"count"`
 	NaN      uint64      `json:"nan"`
 	// AtLeast and AtMost bound all values; nil if there are none.
@@ -108,18 +111,26 @@ type errorView struct {
 	Relative *float64 `json:"relative,omitempty"`
 	// Absolute is a difference of values.
 	Absolute *edge `json:"absolute,omitempty"`
+	// Rank is a share of the number of values, with the probability Confidence.
+	Rank       *float64 `json:"rank,omitempty"`
+	Confidence float64  `json:"confidence,omitempty"`
 }
 
 // String returns the bound for people.
 func (e errorView) String() string {
 	switch {
 	case e.Relative != nil:
-		return strconv.FormatFloat(*e.Relative*100, 'g', 3, 64) + " % of the value"
+		return percent(*e.Relative) + " of the value"
 	case e.Absolute != nil:
 		return e.Absolute.compact()
+	case e.Rank != nil:
+		return percent(*e.Rank) + " of ranks, at " + percent(e.Confidence)
 	}
 	return "-"
 }
+
+// percent returns a share for people.
+func percent(x float64) string { return strconv.FormatFloat(x*100, 'g', 3, 64) + " %" }
 
 // bucketView is a bucket that holds something.
 type bucketView struct {
@@ -134,8 +145,11 @@ func newInspectView(l labelled, buckets bool) (inspectView, error) {
 		labelled: l, File: l.file, Key: l.key, Window: l.window(),
 		Count: l.sketch.Count(), NaN: l.sketch.NaNCount(), Bytes: make(map[string]int),
 	}
-	if b, ok := l.sketch.(*sketch.Binned); ok {
-		v.ofBinned(b, buckets)
+	switch s := l.sketch.(type) {
+	case *sketch.Binned:
+		v.ofBinned(s, buckets)
+	case kll:
+		v.ofKLL(s)
 	}
 	for _, f := range sketchFormats {
 		if data, err := f.encode(l.sketch); err == nil {
@@ -188,6 +202,27 @@ func (v *inspectView) ofBinned(b *sketch.Binned, buckets bool) {
 	}
 }
 
+// ofKLL fills in what only a KLL sketch has.
+func (v *inspectView) ofKLL(s kll) {
+	v.Kind, v.K, v.Filled = "kll", s.K(), s.Retained()
+	if least, err := s.Min(); err == nil {
+		v.AtLeast = edgeOf(least)
+	}
+	if most, err := s.Max(); err == nil {
+		v.AtMost = edgeOf(most)
+	}
+	rank := s.RankError()
+	v.Error.Rank, v.Error.Confidence = &rank, kllConfidence
+}
+
+// parameters returns the grid, or the k of a KLL sketch.
+func (v *inspectView) parameters() string {
+	if v.K != 0 {
+		return "k=" + strconv.Itoa(v.K)
+	}
+	return v.Grid
+}
+
 // size returns the bytes in a format, or what stands for a format that does not hold the sketch.
 func (v *inspectView) size(format, none string) string {
 	if n, ok := v.Bytes[format]; ok {
@@ -207,7 +242,7 @@ func printInspectTable(w io.Writer, shown labels, views []inspectView) error {
 	var rows, sizeRows, bucketRows [][]string
 	for i := range views {
 		v := &views[i]
-		rows = append(rows, append(shown.cells(&v.labelled), v.Kind, v.Grid, strconv.FormatUint(v.Count, 10), strconv.FormatUint(v.NaN, 10),
+		rows = append(rows, append(shown.cells(&v.labelled), v.Kind, v.parameters(), strconv.FormatUint(v.Count, 10), strconv.FormatUint(v.NaN, 10),
 			cellOf(v.AtLeast), cellOf(v.AtMost), strconv.Itoa(v.Filled), strconv.FormatUint(v.Outside, 10), v.Error.String()))
 		row := shown.cells(&v.labelled)
 		for _, name := range formatNames() {
@@ -244,18 +279,26 @@ func exactFloat(x *float64) string {
 	return formatNumber(*x)
 }
 
+// confidence returns the confidence for CSV, nothing where the bound is certain.
+func (e errorView) confidence() string {
+	if e.Confidence == 0 {
+		return ""
+	}
+	return formatNumber(e.Confidence)
+}
+
 func printInspectCSV(w io.Writer, views []inspectView) error {
 	header := append(labelHeader[:len(labelHeader):len(labelHeader)], "kind", "grid", "count", "nan", "at_least", "at_most", "filled", "outside",
-		"relative_error", "absolute_error")
+		"relative_error", "absolute_error", "rank_error", "confidence")
 	for _, name := range formatNames() {
 		header = append(header, "bytes_"+name)
 	}
 	var rows [][]string
 	for i := range views {
 		v := &views[i]
-		row := append(csvLabels(&v.labelled), v.Kind, v.Grid, strconv.FormatUint(v.Count, 10), strconv.FormatUint(v.NaN, 10),
+		row := append(csvLabels(&v.labelled), v.Kind, v.parameters(), strconv.FormatUint(v.Count, 10), strconv.FormatUint(v.NaN, 10),
 			exactCell(v.AtLeast), exactCell(v.AtMost), strconv.Itoa(v.Filled), strconv.FormatUint(v.Outside, 10),
-			exactFloat(v.Error.Relative), exactCell(v.Error.Absolute))
+			exactFloat(v.Error.Relative), exactCell(v.Error.Absolute), exactFloat(v.Error.Rank), v.Error.confidence())
 		for _, name := range formatNames() {
 			row = append(row, v.size(name, ""))
 		}

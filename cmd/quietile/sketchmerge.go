@@ -17,7 +17,8 @@ other; with --ignore-keys all are. The output has one sketch for each key, and i
 
 Sketches on equal grids merge exactly, and so do exponential grids of different scales, to the coarsest of
 them. Others cannot be merged: "quietile sketch convert --grid" puts a sketch on another grid. The order of the
-inputs makes no difference. The result holds exact counts and is not private.`
+inputs makes no difference. KLL sketches merge with each other within their error bound; they have no grid, so
+they never merge with the others. The result is not private.`
 
 // sketchMergeFlags are the flags of the sketch merge command.
 type sketchMergeFlags struct {
@@ -80,9 +81,14 @@ func runSketchMerge(cmd *cobra.Command, names []string, f *sketchMergeFlags) err
 
 // merge adds b to a.
 func merge(a, b summary) error {
-	if x, ok := a.(*sketch.Binned); ok {
+	switch x := a.(type) {
+	case *sketch.Binned:
 		if y, ok := b.(*sketch.Binned); ok {
 			return x.Merge(y)
+		}
+	case kll:
+		if y, ok := b.(kll); ok {
+			return x.Merge(y.KLL)
 		}
 	}
 	return fmt.Errorf("sketches of different kinds: %s, and %s", describe(a), describe(b))

@@ -19,7 +19,7 @@ person. They are for those who may see the data; "quietile release" and "quietil
 
 FILE is standard input for "-" or none. -q asks for values below which given shares of all values lie, from
 0 to 1. --rank and --cdf ask the reverse: which share of the values is at most X. --bounds adds limits that
-hold the exact answer for certain, which are those of its bucket.
+hold the exact answer: for certain, those of its bucket, or with 99 % confidence of a KLL sketch.
 
 A sketch of nothing has no quantiles: they are "-", null in JSON and empty in CSV. So is an infinite value in
 JSON.`
