@@ -100,8 +100,12 @@ func TestKLLSketchesAreBuiltMergedInspectedAndAsked(t *testing.T) {
 
 func TestKLLSketchesAreTheSameForTheSameSeed(t *testing.T) {
 	xs := lines(numbered(t, 20_000)...)
-	if built(t, xs, "--kll", "--seed", "7") != built(t, xs, "--kll", "--seed", "7") {
+	seventh := built(t, xs, "--kll", "--seed", "7")
+	if again := built(t, xs, "--kll", "--seed", "7"); again != seventh {
 		t.Error("two sketches of the same values with the same seed differ")
+	}
+	if other := built(t, xs, "--kll", "--seed", "8"); other == seventh {
+		t.Error("the seed makes no difference")
 	}
 	if small, large := built(t, xs, "--kll", "--k", "20"), built(t, xs, "--kll", "--k", "400"); len(small) >= len(large) {
 		t.Errorf("k=20 takes %d bytes, k=400 takes %d", len(small), len(large))
