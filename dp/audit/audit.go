@@ -105,7 +105,21 @@ func Cases() []Case {
 		treeCase("two cells a bucket", tree{arity: 4, shares: []uint64{1}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
 		treeCase("one cell a bucket, prior 5:1:1:9", tree{edges: true}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{5, 1, 1, 9}, 4),
 		treeCase("two cells a bucket", tree{edges: true}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 5),
+		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
+		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
 	}
+}
+
+// groupsCase is the recursive estimator on two groups of records, with the same buckets each, whose answers are released together (docs/proofs/labels.md). A unit's
+// records may be in both.
+func groupsCase(quantiles []int64, epsilon int64, contributions int, weights []uint64, records int) Case {
+	c := recursiveCase("", 0, quantiles, epsilon, contributions, weights, records)
+	one := c.Answer
+	c.Mechanism, c.Setting, c.Buckets = "labels", "two groups"+c.Setting, 2*len(weights)
+	c.Answer = func(records []uint64, s exact.Sampler) []uint64 {
+		return append(one(records[:len(weights)], s), one(records[len(weights):], s)...)
+	}
+	return c
 }
 
 // A tree says how the recursive estimator divides its quantiles, its ε and its prior; the fields are those of [recursive.Problem].
