@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // DefaultK is the usual size of a [KLL]: a rank error of 1.33 % with 99 % confidence, in some 5 KiB.
@@ -33,7 +34,8 @@ const (
 //
 // Which values are kept depends on the data, so that nothing private can be released from a KLL.
 //
-// It is not safe for concurrent use, except that any number of goroutines may ask at once while none changes it.
+// It is not safe for concurrent use, except that any number of goroutines may ask at once while none changes it. It comes from
+// [NewKLL] or [KLLFromProto], or from UnmarshalBinary of the zero value, which is of no other use.
 type KLL struct {
 	// items holds, from levels[0] on, the level 0, which is in no order, and then the other levels, in ascending order
 	// each: level h is items[levels[h]:levels[h+1]], and the last level ends where items does. The items are the order
@@ -53,7 +55,7 @@ type KLL struct {
 	max     int64
 	coins   coins
 	changes uint64 // how often anything but level 0 changed
-	cached  cache
+	cached  atomic.Pointer[view]
 }
 
 // NewKLL returns an empty sketch of size k, from 8 to 65535. The error is about proportional to 1/k, the memory to k, which
@@ -260,7 +262,7 @@ func (s *KLL) halve(level int) {
 		to[i] = from[2*i]
 	}
 	// The halved run is now at low, free space follows, and then the level above.
-	mergeDown(items[low+half:s.levels[level+2]], to, half)
+	mergeDown(items[low+half:s.levels[level+2]], to)
 	// What stays moves up.
 	copy(items[s.levels[0]+half:], items[s.levels[0]:low])
 	for i := range level + 1 {
@@ -393,9 +395,9 @@ func (s *KLL) extremes() (low, high int64) {
 	return low, high
 }
 
-// String returns the size, the counts and how many values are kept.
+// String returns k, the counts, how many values are kept, and in how many levels.
 func (s *KLL) String() string {
-	return fmt.Sprintf("kll(%d): %d values, %d of them kept in %d levels, %d NaN", s.k, s.Count(), s.Retained(), s.height, s.nan)
+	return fmt.Sprintf("kll(%d): %d values, %d kept, height %d, %d NaN", s.k, s.Count(), s.Retained(), s.height, s.nan)
 }
 
 // coins are fair coins: SplitMix64 (Steele, Lea and Flood, 2014), a bit for each. Two coins of a level that follow each

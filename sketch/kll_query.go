@@ -1,10 +1,10 @@
 package sketch
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sort"
-	"sync/atomic"
 )
 
 // view is the items of a sketch in ascending order, for questions.
@@ -18,13 +18,11 @@ type view struct {
 	recent  int
 }
 
-type cache struct{ view atomic.Pointer[view] }
-
 // sorted returns the view, which is made at the first question after a change, in time O(k). It returns ErrEmpty if there
 // are no values.
 func (s *KLL) sorted() (*view, error) {
 	recent := s.levels[1] - s.levels[0]
-	if v := s.cached.view.Load(); v != nil && v.changes == s.changes && v.recent == recent {
+	if v := s.cached.Load(); v != nil && v.changes == s.changes && v.recent == recent {
 		return v, nil
 	}
 	n := s.Retained()
@@ -33,37 +31,27 @@ func (s *KLL) sorted() (*view, error) {
 	}
 	v := &view{changes: s.changes, recent: recent}
 	v.low, v.high = s.extremes()
-	v.keys, v.ends = make([]int64, 0, n), make([]uint64, 0, n)
-	keys, weights := make([]int64, 0, n), make([]uint64, 0, n)
-	v.keys = append(v.keys, s.items[s.levels[0]:s.levels[1]]...)
-	sortKeys(v.keys)
-	for range v.keys {
-		v.ends = append(v.ends, 1)
+	keys, weights := make([]int64, n), make([]uint64, n)
+	moreKeys, moreWeights := make([]int64, n), make([]uint64, n)
+	sorted := copy(keys, s.items[s.levels[0]:s.levels[1]])
+	sortKeys(keys[:sorted])
+	for i := range sorted {
+		weights[i] = 1
 	}
 	// The levels tend to grow with their number, so that it takes a time proportional to the items to merge them in turn.
 	for h := 1; h < s.height; h++ {
-		level := s.items[s.levels[h]:s.levels[h+1]]
-		if len(level) == 0 {
-			continue
+		if level := s.items[s.levels[h]:s.levels[h+1]]; len(level) > 0 {
+			mergeWeighted(moreKeys, moreWeights, keys[:sorted], weights[:sorted], level, 1<<h)
+			sorted += len(level)
+			keys, moreKeys = moreKeys, keys
+			weights, moreWeights = moreWeights, weights
 		}
-		keys, weights = keys[:0], weights[:0]
-		i, j := 0, 0
-		for i < len(v.keys) || j < len(level) {
-			if j == len(level) || i < len(v.keys) && v.keys[i] <= level[j] {
-				keys, weights = append(keys, v.keys[i]), append(weights, v.ends[i])
-				i++
-			} else {
-				keys, weights = append(keys, level[j]), append(weights, 1<<h)
-				j++
-			}
-		}
-		keys, v.keys = v.keys, keys
-		weights, v.ends = v.ends, weights
 	}
+	v.keys, v.ends = keys, weights
 	for i := 1; i < n; i++ {
 		v.ends[i] += v.ends[i-1]
 	}
-	s.cached.view.Store(v)
+	s.cached.Store(v)
 	return v, nil
 }
 
@@ -169,7 +157,7 @@ func (s *KLL) QuantileBounds(q float64) (lower, upper float64, err error) {
 // [KLL.RankError] of it. It returns ErrEmpty if there are no values, and an error if x is NaN.
 func (s *KLL) Rank(x float64) (float64, error) {
 	if x != x {
-		return 0, fmt.Errorf("value 0 is NaN")
+		return 0, errors.New("value 0 is NaN")
 	}
 	v, err := s.sorted()
 	if err != nil {
