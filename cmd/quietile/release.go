@@ -23,6 +23,11 @@ All answers together are ε-differentially private for adding or removing one un
 most --contributions rows (the unit is "event" when that is 1, otherwise "user"). This command keeps no
 account: running it again on the same people adds up.
 
+With --unit-column the file says whose a row is, and of each unit the first --contributions rows are taken,
+whatever it has. With --by there is a release for each group of rows, named by the labels in those columns.
+Labels are data too: a label appears only if enough units have it, by differentially private selection with
+--delta, and --epsilon is divided among selection, the groups' sizes and their quantiles.
+
 The grid decides which answers are possible, and must not be looked up in the data:
   --min and --max   the range of possible values; what is outside counts as just outside. With integer
                     limits at most 8192 apart every integer is a bucket edge, otherwise there are 8192
@@ -71,6 +76,7 @@ type releaseFlags struct {
 	contributions  int
 	estimator      string
 	prior          string
+	groups         *groupFlags
 	anyRange       bool // neither a range nor a grid is given
 	min, max       float64
 	bins           int
@@ -89,6 +95,8 @@ func newReleaseCommand() *cobra.Command {
 		Long:    releaseLong,
 		Example: `  quietile release people.csv --column age -q 0.25,0.5,0.75 --epsilon 1 --min 0 --max 128
   zcat latency.gz | quietile release - -q 0.5,0.99 --epsilon 0.5
+  quietile release visits.csv --column minutes --unit-column visitor --contributions 3 -q 0.5 --epsilon 1
+  quietile release people.csv --column income --by city,sex -q 0.5,0.9 --epsilon 1 --delta 1e-6
   zcat income.gz | quietile release - -q 0.1,0.5,0.9 --epsilon 1 --grid exponential:scale=6 --prior log-uniform:min=1e3,max=1e6
   quietile release latency.qtd --dump --public-grid --contributions 2 -q 0.5 --epsilon 1`,
 		Args: positional(cobra.ExactArgs(1)),
@@ -104,6 +112,7 @@ func newReleaseCommand() *cobra.Command {
 	f.quantiles = addQuantiles(cmd, "quantiles to release, such as 0.5,0.9; may be repeated")
 	f.epsilon = addEpsilon(cmd, "privacy loss of all answers together")
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
+	f.groups = addGroupFlags(cmd)
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
 	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, independent")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
@@ -126,23 +135,37 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 		return err
 	}
 	defer in.Close()
+	if f.representative.value == "" && grid != nil {
+		if _, ok := grid.Scale(); ok {
+			f.representative.value = representWithin
+		}
+	}
+	if f.representative.value == representWithin {
+		options.Representative = dp.Within
+	}
+	if len(f.groups.by) > 0 {
+		if err := f.runGroups(cmd, in, grid, options); err != nil {
+			return fmt.Errorf("%s: %w", in.name, err)
+		}
+		return nil
+	}
 	s, metric, err := f.readInput(cmd, in, grid)
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.name, err)
 	}
 	in.Close()
-	if f.representative.value == representWithin || f.representative.value == "" && s.Grid().Proto().GetExponential() != nil {
+	if _, ok := s.Grid().Scale(); ok && f.representative.value == "" {
 		options.Representative = dp.Within
 	}
 	r, err := dp.Release(s, options)
 	if err != nil {
 		return err
 	}
-	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, r))
+	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, f.unit(), r))
 }
 
 // textFlags are the flags that say how to read a text.
-var textFlags = []string{"column", "no-header", "delimiter", "skip-invalid"}
+var textFlags = []string{"column", "no-header", "delimiter", "skip-invalid", "unit-column", "by"}
 
 // check makes every check that needs no input. The grid is nil if it is the dump's.
 func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, error) {
@@ -165,6 +188,9 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 		}
 	} else if f.noHeader || cmd.Flags().Changed("delimiter") {
 		return nil, options, usagef("--no-header and --delimiter need --column: without it each line is one number")
+	}
+	if err := f.groups.check(cmd, f); err != nil {
+		return nil, options, err
 	}
 	grid, err := f.chooseGrid(cmd)
 	if err != nil {
@@ -269,6 +295,13 @@ func (f *releaseFlags) readInput(cmd *cobra.Command, in *input, grid *sketch.Gri
 			return nil, "", err
 		}
 	}
+	if !isDump && !f.dump && f.groups.unitColumn != "" {
+		name, groups, err := f.readGroups(all, grid)
+		if err != nil {
+			return nil, "", err
+		}
+		return groups[0].Sketch, name, nil
+	}
 	if !isDump && !f.dump {
 		s = sketch.NewBinned(grid)
 		name, err = f.read(all, s)
@@ -330,11 +363,7 @@ func (f *releaseFlags) read(in io.Reader, s *sketch.Binned) (name string, err er
 }
 
 // fileResult returns a release of a file as it is printed.
-func fileResult(metric string, r *dp.Result) resultView {
-	unit := "event"
-	if r.Contributions > 1 {
-		unit = "user"
-	}
+func fileResult(metric, unit string, r *dp.Result) resultView {
 	return resultView{
 		Metric:        metric,
 		Estimator:     r.Estimator,

@@ -71,18 +71,18 @@ func (l *labelled) window() *windowView {
 	return &windowView{time.Unix(0, l.header.GetWindowStartUnixNano()).UTC(), time.Unix(0, l.header.GetWindowEndUnixNano()).UTC()}
 }
 
-// labels says which of the labels tell sketches apart.
-type labels struct{ files, keys, windows bool }
+// labelling says which of the labels tell sketches apart.
+type labelling struct{ files, keys, windows bool }
 
 // add takes note of what a sketch is labelled with.
-func (l *labels) add(s *labelled, files int) {
+func (l *labelling) add(s *labelled, files int) {
 	l.files = l.files || files > 1
 	l.keys = l.keys || s.key != ""
 	l.windows = l.windows || s.window() != nil
 }
 
 // columns returns the columns of the labels for a table.
-func (l labels) columns() []tableColumn {
+func (l labelling) columns() []tableColumn {
 	var columns []tableColumn
 	if l.files {
 		columns = append(columns, word("file"))
@@ -97,7 +97,7 @@ func (l labels) columns() []tableColumn {
 }
 
 // cells returns what stands in these columns.
-func (l labels) cells(s *labelled) []string {
+func (l labelling) cells(s *labelled) []string {
 	var cells []string
 	if l.files {
 		cells = append(cells, printable(s.file))

@@ -56,7 +56,7 @@ func newSketchInspectCommand() *cobra.Command {
 func runSketchInspect(cmd *cobra.Command, names []string, f *sketchInspectFlags) error {
 	var (
 		views = []inspectView{}
-		shown labels
+		shown labelling
 	)
 	err := f.input.each(cmd, names, func(l labelled) error {
 		v, err := newInspectView(l, f.buckets)
@@ -231,7 +231,7 @@ func (v *inspectView) size(format, none string) string {
 	return none
 }
 
-func printInspectTable(w io.Writer, shown labels, views []inspectView) error {
+func printInspectTable(w io.Writer, shown labelling, views []inspectView) error {
 	columns := append(shown.columns(), word("kind"), word("grid"), number("count"), number("nan"), number("at least"), number("at most"),
 		number("filled"), number("outside"), number("error"))
 	sizes := shown.columns()

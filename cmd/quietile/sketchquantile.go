@@ -66,7 +66,7 @@ func runSketchQuantile(cmd *cobra.Command, names []string, f *sketchQuantileFlag
 	}
 	var (
 		views  = []answersView{}
-		shown  labels
+		shown  labelling
 		answer = func(l labelled) error {
 			v, err := newAnswersView(l, qs, f.ranks.values, f.bounds)
 			if err != nil {
@@ -188,7 +188,7 @@ func exactCell(e *edge) string {
 	return e.String()
 }
 
-func printAnswersTable(w io.Writer, shown labels, views []answersView, bounds bool) error {
+func printAnswersTable(w io.Writer, shown labelling, views []answersView, bounds bool) error {
 	if _, err := fmt.Fprintln(w, notPrivate); err != nil {
 		return err
 	}
