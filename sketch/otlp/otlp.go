@@ -20,7 +20,7 @@ import (
 	"math"
 
 	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/sketch"
 	"github.com/quietile/quietile/sketch/internal/wire"
@@ -243,30 +243,13 @@ const (
 	fieldCounts = 2
 )
 
-// Marshal returns the bytes of the message that [DataPoint] returns, and its errors.
+// Marshal returns the bytes of the message that [DataPoint] returns, and its errors. Equal sketches give equal bytes.
 func Marshal(b *sketch.Binned) ([]byte, error) {
 	p, err := DataPoint(b)
 	if err != nil {
 		return nil, err
 	}
-	out := protowire.AppendFixed64(protowire.AppendTag(nil, fieldCount, protowire.Fixed64Type), p.GetCount())
-	out = protowire.AppendVarint(protowire.AppendTag(out, fieldScale, protowire.VarintType), protowire.EncodeZigZag(int64(p.GetScale())))
-	out = protowire.AppendFixed64(protowire.AppendTag(out, fieldZeroCount, protowire.Fixed64Type), p.GetZeroCount())
-	out = appendBuckets(out, fieldPositive, p.GetPositive())
-	return appendBuckets(out, fieldNegative, p.GetNegative()), nil
-}
-
-func appendBuckets(dst []byte, field protowire.Number, b *metricsv1.ExponentialHistogramDataPoint_Buckets) []byte {
-	if len(b.GetBucketCounts()) == 0 {
-		return dst
-	}
-	var counts []byte
-	for _, n := range b.GetBucketCounts() {
-		counts = protowire.AppendVarint(counts, n)
-	}
-	in := protowire.AppendVarint(protowire.AppendTag(nil, fieldOffset, protowire.VarintType), protowire.EncodeZigZag(int64(b.GetOffset())))
-	in = protowire.AppendBytes(protowire.AppendTag(in, fieldCounts, protowire.BytesType), counts)
-	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), in)
+	return proto.MarshalOptions{Deterministic: true}.Marshal(p)
 }
 
 // Unmarshal returns the sketch of the bytes of an opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint, which
@@ -312,7 +295,7 @@ func readBuckets(b *metricsv1.ExponentialHistogramDataPoint_Buckets, message wir
 		case fieldOffset:
 			b.Offset, err = f.Sint32()
 		case fieldCounts:
-			b.BucketCounts, err = f.AppendVarints(b.BucketCounts)
+			b.BucketCounts, err = f.AppendUints(b.BucketCounts)
 		}
 		if err != nil {
 			return err

@@ -199,34 +199,6 @@ func TestReadingUndoesWriting(t *testing.T) {
 	}
 }
 
-func TestBytesAreThoseOfTheMessage(t *testing.T) {
-	b := counted(t, values(random(t), 500, 5), 4)
-	p, err := DataPoint(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := Marshal(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got metricsv1.ExponentialHistogramDataPoint
-	if err := proto.Unmarshal(data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if !proto.Equal(&got, p) {
-		t.Errorf("the bytes are of %v, want %v", &got, p)
-	}
-	theirs, err := proto.Marshal(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read, err := Unmarshal(theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, read, b)
-}
-
 func TestFieldsWithoutUseArePassedOver(t *testing.T) {
 	p := recorded(t, []float64{1, 2, 3}, 3, 160)
 	p.Exemplars = []*metricsv1.Exemplar{{Value: &metricsv1.Exemplar_AsDouble{AsDouble: 2}}}

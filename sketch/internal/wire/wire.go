@@ -74,9 +74,9 @@ func (f Field) typed(kind protowire.Type, name string) error {
 // Uint64 returns the value of a uint64.
 func (f Field) Uint64() (uint64, error) { return f.scalar, f.typed(protowire.VarintType, "varint") }
 
-// Sint64 returns the value of a sint64.
-func (f Field) Sint64() (int64, error) {
-	return protowire.DecodeZigZag(f.scalar), f.typed(protowire.VarintType, "varint")
+// Uint32 returns the value of a uint32, of which a reader drops the bits beyond 32.
+func (f Field) Uint32() (uint32, error) {
+	return uint32(f.scalar), f.typed(protowire.VarintType, "varint")
 }
 
 // Sint32 returns the value of a sint32, of which a reader drops the bits beyond 32.
@@ -117,11 +117,20 @@ func (f Field) AppendDoubles(dst []float64) ([]float64, error) {
 	return dst, nil
 }
 
-// AppendVarints appends the values of a repeated integer, packed or not.
-func (f Field) AppendVarints(dst []uint64) ([]uint64, error) {
+// AppendUints appends the values of a repeated uint64, or of another integer before it is decoded, packed or not.
+func (f Field) AppendUints(dst []uint64) ([]uint64, error) {
+	return appendVarints(f, dst, func(v uint64) uint64 { return v })
+}
+
+// AppendSints appends the values of a repeated sint64, packed or not.
+func (f Field) AppendSints(dst []int64) ([]int64, error) {
+	return appendVarints(f, dst, protowire.DecodeZigZag)
+}
+
+func appendVarints[T any](f Field, dst []T, decode func(uint64) T) ([]T, error) {
 	if f.kind != protowire.BytesType {
 		v, err := f.Uint64()
-		return append(dst, v), err
+		return append(dst, decode(v)), err
 	}
 	ends := 0
 	for _, c := range f.bytes {
@@ -136,7 +145,7 @@ func (f Field) AppendVarints(dst []uint64) ([]uint64, error) {
 			return dst, fmt.Errorf("%w: the number at byte %d, in field %d, is damaged or cut off",
 				sketch.ErrEncoding, f.start+len(f.bytes)-len(b), f.Number)
 		}
-		dst = append(dst, v)
+		dst = append(dst, decode(v))
 		b = b[n:]
 	}
 	return dst, nil
