@@ -16,6 +16,7 @@ race: ## the packages with goroutines
 	$(GO) test -race ./client/... ./cmd/... ./server/...
 
 test-all: lint check-generate test race
+	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 $(BIN)/tools: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$(BIN)/tools/ tool
@@ -36,9 +37,8 @@ check-generate: $(BIN)/tools ## that the committed Go of proto/ is what generate
 		$(BIN)/tools/buf generate --output "$$dir" && \
 		diff -r --exclude='*.proto' proto "$$dir/proto" && echo "the generated Go is up to date"
 
-bench: ## insert, merge, release and ingest, for a look; then what bench/ compares, if it is there
-	$(GO) test -run '^$$' -bench . -benchmem ./sketch ./dp ./server
-	@if [ -f bench/go.mod ]; then cd bench && $(GO) run .; fi
+bench: ## this library beside its peers, in one run: prints and writes docs/benchmarks.md and its pictures
+	cd bench && $(GO) run .
 
 fuzz: ## every fuzz target for a little while
 	@for package in $$($(GO) list ./...); do \

@@ -261,25 +261,8 @@ func (b *block) descend(from, to int, yield func(int, uint64) bool) bool {
 
 // add adds the counts of another side of the same grid.
 func (s *side) add(o *side) {
-	window, first := o.window, o.first
-	for len(window) > 0 && window[0] == 0 {
-		window = window[1:]
-		first++
-	}
-	for len(window) > 0 && window[len(window)-1] == 0 {
-		window = window[:len(window)-1]
-	}
-	if len(window) > 0 && s.cover(first, first+len(window)) {
-		to := s.window[first-s.first:][:len(window)]
-		for i, n := range window {
-			to[i] += n
-		}
-	} else {
-		for i, n := range window {
-			if n > 0 {
-				*s.at(first + i) += n
-			}
-		}
+	if len(o.window) > 0 {
+		s.addWindow(o)
 	}
 	for _, f := range o.far {
 		for i, n := range f.counts {
@@ -287,5 +270,39 @@ func (s *side) add(o *side) {
 				*s.at(f.first + i) += n
 			}
 		}
+	}
+}
+
+// addWindow adds the window of another side.
+func (s *side) addWindow(o *side) {
+	window, first := o.window, o.first
+	if at := first - s.first; at < 0 || at+len(window) > len(s.window) {
+		// What is empty at the ends need not be covered.
+		for len(window) > 0 && window[0] == 0 {
+			window = window[1:]
+			first++
+		}
+		for len(window) > 0 && window[len(window)-1] == 0 {
+			window = window[:len(window)-1]
+		}
+		if !s.cover(first, first+len(window)) {
+			for i, n := range window {
+				if n > 0 {
+					*s.at(first + i) += n
+				}
+			}
+			return
+		}
+	}
+	to := s.window[first-s.first:][:len(window)]
+	for len(window) >= 4 && len(to) >= 4 {
+		to[0] += window[0]
+		to[1] += window[1]
+		to[2] += window[2]
+		to[3] += window[3]
+		to, window = to[4:], window[4:]
+	}
+	for i, n := range window {
+		to[i] += n
 	}
 }
