@@ -237,7 +237,7 @@ func (s *KLL) compact() {
 	s.halve(level)
 }
 
-// halve moves every second item of a level, of an even number of them, one level up. With an odd number, the first item
+// halve moves every second item of a level, which has at least two, one level up. With an odd number, the first item
 // stays; in level 0 it is the latest.
 func (s *KLL) halve(level int) {
 	s.changes++
@@ -246,11 +246,7 @@ func (s *KLL) halve(level int) {
 	odd := (high - low) & 1
 	if level == 0 {
 		sortKeys(items[low+odd : high])
-		first, last := items[low], items[low]
-		if low+odd < high {
-			first, last = min(first, items[low+odd]), max(last, items[high-1])
-		}
-		s.min, s.max = min(s.min, first), max(s.max, last)
+		s.min, s.max = min(s.min, items[low+odd]), max(s.max, items[high-1])
 		s.above += uint64(high - low - odd)
 	}
 	low += odd

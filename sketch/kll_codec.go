@@ -40,8 +40,9 @@ const (
 )
 
 // AppendBinary appends the sketch to dst as Apache DataSketches' KLL sketch of doubles, in the compact form. That
-// has no place for NaN, which is left out, nor for the coins. It returns ErrOverflow if calls of Add have brought
-// the total beyond 2^63−1.
+// has no place for NaN, which is left out, nor for the coins. Version 0.2.0 of its Go library cannot read sketches of more
+// than 58 levels, which takes weights beyond 2^58, nor lossy ones with k above 32767: it computes both in too few
+// bits. AppendBinary returns ErrOverflow if calls of Add have brought the total beyond 2^63−1.
 func (s *KLL) AppendBinary(dst []byte) ([]byte, error) {
 	n := s.Count()
 	if n > maxCount {
@@ -85,11 +86,13 @@ func (s *KLL) UnmarshalBinary(data []byte) error {
 	if err != nil {
 		return err
 	}
-	c := coins{}
-	for _, b := range data {
-		c.state = (c.state ^ uint64(b)) * 0x100000001b3
+	// The last word may overlap the one before it.
+	var hash coins
+	for i := 0; i < len(data); i += 8 {
+		hash.state ^= binary.LittleEndian.Uint64(data[min(i, len(data)-8):])
+		hash.state = hash.next()
 	}
-	read.coins = coins{state: c.next()}
+	read.coins = coins{state: hash.state}
 	s.become(read)
 	return nil
 }

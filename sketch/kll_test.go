@@ -374,6 +374,8 @@ func TestMergeLeavesTheOthersAsTheyAreAndKeepsCountsAndEnds(t *testing.T) {
 			}
 		}
 		k := to.K()
+		bound := newKLL(t, smallest, 0)
+		bound.raise(2)
 		if err := to.Merge(others...); err != nil {
 			t.Fatal(err)
 		}
@@ -383,7 +385,8 @@ func TestMergeLeavesTheOthersAsTheyAreAndKeepsCountsAndEnds(t *testing.T) {
 				t.Fatalf("seed %d: %v became %v", seed, before[i], o)
 			}
 		}
-		if to.Count() != count || to.NaNCount() != nan || to.K() != k || to.minK != smallest {
+		if to.Count() != count || to.NaNCount() != nan || to.K() != k || to.minK != smallest ||
+			to.height > 1 && (to.RankError() != bound.RankError() || to.RankErrorPMF() != bound.RankErrorPMF()) {
 			t.Fatalf("seed %d: %v with error %v, not %d values, %d NaN, k %d, smallest k %d", seed, to, to.RankError(), count, nan, k, smallest)
 		}
 		if count == 0 {
@@ -468,14 +471,52 @@ func TestAnswersFollowEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	largest(1000)
+	heavy := newKLL(t, 20, 3)
+	if err := heavy.AddN(2000, 2); err != nil { // none of them in level 0
+		t.Fatal(err)
+	}
+	if err := s.Merge(heavy); err != nil {
+		t.Fatal(err)
+	}
+	largest(2000)
 	s.Reset()
 	s.Add(1)
-	s.Add(1)
+	if v, err := s.Quantile(1); err != nil || v != 1 {
+		t.Errorf("the largest value is %v: %v", v, err)
+	}
 	if err := s.UnmarshalBinary(data); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := s.Quantile(0); err != nil || v != 1000 {
 		t.Errorf("the smallest value is %v: %v", v, err)
+	}
+}
+
+func TestTheEndsAreExactThoughTheirItemsAreLost(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 13))
+	lost := 0
+	for range 100 {
+		s := newKLL(t, 8, r.Uint64())
+		for _, i := range r.Perm(1000) {
+			s.Add(float64(i))
+		}
+		ends, err := s.Quantiles([]float64{0, 1})
+		if err != nil || ends[0] != 0 || ends[1] != 999 {
+			t.Fatalf("seed %d: from %v: %v", seed, ends, err)
+		}
+		if first, err := s.Rank(0); err != nil || first <= 0 {
+			t.Fatalf("seed %d: the rank of the smallest value is %v: %v", seed, first, err)
+		}
+		if last, err := s.Rank(998.5); err != nil || last >= 1 {
+			t.Fatalf("seed %d: the rank below the largest value is %v: %v", seed, last, err)
+		}
+		if !slices.Contains(s.items[s.levels[0]:], order(0)) {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Errorf("seed %d: the smallest value was never lost", seed)
 	}
 }
 

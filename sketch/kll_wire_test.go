@@ -2,6 +2,7 @@ package sketch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -315,6 +316,50 @@ func TestDamagedSketchesAreRefusedWithTheirPlace(t *testing.T) {
 	f(ErrEncoding, &quietilev1.KLL{})
 	f(ErrOverflow, &quietilev1.KLL{Datasketches: good.Datasketches, NanCount: 1 << 63})
 	f(ErrEncoding, &quietilev1.KLL{Datasketches: good.Datasketches, Coins: &quietilev1.KLLCoins{Last: 2, Owed: 1}})
+}
+
+func TestBytesAloneDecideHowASketchGoesOn(t *testing.T) {
+	seeds := map[uint64]bool{}
+	for n := range 100 {
+		s := newKLL(t, 200, 1)
+		for i := range n {
+			s.Add(float64(i))
+		}
+		data := bytesOf(t, s)
+		a, b := readKLLOrFail(t, data), readKLLOrFail(t, data)
+		if a.coins != b.coins {
+			t.Errorf("%v goes on in two ways", a)
+		}
+		seeds[a.coins.state] = true
+	}
+	if len(seeds) != 100 {
+		t.Errorf("100 sketches go on with %d seeds", len(seeds))
+	}
+}
+
+// DataSketches takes zeros of both signs as equal, and keeps them in any order.
+func TestZerosOfBothSignsMayComeInAnyOrder(t *testing.T) {
+	s := newKLL(t, 8, 1)
+	negative := math.Copysign(0, -1)
+	for _, x := range []float64{negative, 0, 1} {
+		if err := s.AddN(x, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := bytesOf(t, s)
+	items := 20 + 4*s.height + 16
+	zero := func(at int, x float64) { binary.LittleEndian.PutUint64(data[at:], math.Float64bits(x)) }
+	zero(items-16, 0) // the smallest value
+	zero(items, 0)
+	zero(items+8, negative)
+	again := readKLLOrFail(t, data)
+	checkKLL(t, again)
+	if !again.Equal(s) {
+		t.Errorf("%v came back as %v", s, again)
+	}
+	if got, err := again.Rank(negative); err != nil || got != 2.0/3 {
+		t.Errorf("the rank of zero is %v: %v", got, err)
+	}
 }
 
 func TestASmallImageTakesLittleMemory(t *testing.T) {
