@@ -1,8 +1,9 @@
 // Package budget adds up what releases cost the units whose data they used.
 //
 // A budget belongs to a source of data and to a period of its time, and never to a metric's name: the
-// metrics of a source compose, and deleting a metric gives nothing back. Epsilons are integers, so that
-// sums are exact.
+// metrics of a source compose, and deleting a metric gives nothing back. What a period leaves is not carried
+// over. Epsilon, rho and delta are integers, so that sums are exact. The theorems are in
+// docs/proofs/accounting.md.
 package budget
 
 import (
@@ -17,8 +18,12 @@ import (
 	"github.com/quietile/quietile/dp"
 )
 
-// ErrExceeded is wrapped by every [ExceededError].
+// ErrExceeded is wrapped by every [ExceededError] and by [ErrNotPure].
 var ErrExceeded = errors.New("privacy budget exceeded")
+
+// ErrNotPure says that a charge has no pure loss, as one for Gaussian noise, and that its source's budget is in
+// epsilon alone. It wraps [ErrExceeded].
+var ErrNotPure = fmt.Errorf("%w: the release is not pure", ErrExceeded)
 
 // Unit is what one neighbour adds or removes.
 type Unit int
@@ -44,9 +49,43 @@ type Source struct {
 	Unit Unit
 	// Budget of each period: the most that one unit may lose by all releases of the period's data.
 	Budget dp.Epsilon
+	// Delta is the δ of the budget. If it is 0, the budget is in ε alone: losses add up as pure ones, and a
+	// charge that is not pure is refused. Otherwise all releases of a period are (Budget, Delta)-differentially
+	// private for each unit: losses add up as pure ones or as zero-concentrated ones, whichever admits more.
+	Delta Delta
+	// Approximate is the part of Delta that charges with a δ of their own may add up to; the rest converts ρ
+	// to ε. It is from 0, which refuses such charges, to less than Delta.
+	Approximate Delta
 	// Period is how much event time one budget covers: data of another period has another budget. Periods
 	// are aligned to the Unix epoch. It is more than 0.
 	Period time.Duration
+}
+
+// Rho returns the most ρ that the charges of a period may add up to: what [RhoWithin] says about the budget
+// and the part of its δ that charges do not use. It is 0 for a budget in ε alone.
+func (s Source) Rho() Rho {
+	if s.Delta == 0 {
+		return 0
+	}
+	return RhoWithin(s.Budget, s.Delta-s.Approximate)
+}
+
+// fits tells whether a unit may lose l.
+func (s Source) fits(l Loss) bool {
+	// An analyst may choose between the two ways of adding up as the answers come: the proof covers that.
+	pure := l.Epsilon <= s.Budget && l.Epsilon != Unlimited
+	return pure || s.Delta > 0 && s.Budget >= 0 && l.Rho <= s.Rho() && l.Rho != Unlimited && l.Delta <= s.Approximate
+}
+
+// check says what is malformed in the budget.
+func (s Source) check() error {
+	if s.Delta < 0 || s.Delta >= deltaUnit {
+		return fmt.Errorf("source %s: delta %v is outside 0 to 1", s.Name, s.Delta)
+	}
+	if s.Approximate < 0 || s.Approximate > 0 && s.Approximate >= s.Delta {
+		return fmt.Errorf("source %s: approximate %v is not from 0 to less than delta %v", s.Name, s.Approximate, s.Delta)
+	}
+	return nil
 }
 
 // covers says what is wrong with the period of a charge unless it is the source's period that holds the
@@ -73,6 +112,28 @@ func (s Source) covers(c Charge) error {
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
+// Loss is what a release, or many, cost one unit: a pure loss, and a zero-concentrated one that may fail
+// with probability δ. Both bounds hold.
+type Loss struct {
+	Epsilon dp.Epsilon // of pure differential privacy; Unlimited if there is none
+	Rho     Rho        // of δ-approximate zero-concentrated differential privacy
+	Delta   Delta
+}
+
+// plus adds losses of releases about the same data, which may be chosen by what came before.
+func (l Loss) plus(other Loss) Loss {
+	return Loss{saturated(l.Epsilon, other.Epsilon), l.Rho.plus(other.Rho), l.Delta.plus(other.Delta)}
+}
+
+// EpsilonAt returns the least ε that releases fixed beforehand are known to keep with δ, rounded up: the pure loss,
+// or what [Rho.Epsilon] says of ρ and the part of δ that the loss does not use. [Unlimited] if there is none.
+func (l Loss) EpsilonAt(d Delta) dp.Epsilon {
+	if d <= l.Delta {
+		return l.Epsilon // without δ of its own, if it is not Unlimited
+	}
+	return min(l.Epsilon, l.Rho.Epsilon(d-l.Delta))
+}
+
 // Charge is what one release cost.
 type Charge struct {
 	ReleaseID string // names the release among all releases
@@ -83,9 +144,30 @@ type Charge struct {
 	// Windows is k, the most windows of the metric in the period that hold records of one unit: 1 for
 	// events.
 	Windows int
-	Epsilon dp.Epsilon // the pure loss, which is what budgets limit
-	Delta   float64    // of the approximate loss; 0 for a pure release
-	NanoRho int64      // the zero-concentrated loss in billionths, rounded up
+	// Epsilon is the pure loss, or with Delta the approximate one. 0 with NanoRho means that there is none, as
+	// with Gaussian noise.
+	Epsilon dp.Epsilon
+	// Delta of the approximate loss; 0 for a pure release and for Gaussian noise. It counts as its shortest
+	// decimal, rounded up to 18 decimals; the mechanism must keep to that: see [Delta.Below].
+	Delta float64
+	// NanoRho is the zero-concentrated loss in billionths, rounded up; with Delta it may fail with that
+	// probability. 0 means what Epsilon implies, ε²/2.
+	NanoRho int64
+}
+
+// Loss returns what the release cost a unit with records in its window.
+func (c Charge) Loss() Loss {
+	l := Loss{c.Epsilon, Rho(c.NanoRho), deltaOf(c.Delta)}
+	if c.Epsilon > 0 {
+		// (ε, δ) implies δ-approximate ε²/2 whatever else is known: docs/proofs/accounting.md, lemma 2.
+		if implied := RhoOfPure(c.Epsilon); l.Rho == 0 || implied < l.Rho {
+			l.Rho = implied
+		}
+	}
+	if c.Delta > 0 || c.Epsilon == 0 && c.NanoRho > 0 {
+		l.Epsilon = Unlimited
+	}
+	return l
 }
 
 // check says what is malformed in a charge.
@@ -119,12 +201,20 @@ func (c Charge) normal() Charge {
 type ExceededError struct {
 	Source string
 	Period time.Time  // start of the budget period
-	Asked  dp.Epsilon // by how much the charge would raise the loss
-	Left   dp.Epsilon // the budget less what is spent, at least 0
+	Asked  dp.Epsilon // by how much the charge would raise the pure loss; Unlimited if it has none
+	Left   dp.Epsilon // as Account.Left says
+	// Delta is the δ of the budget. The rest is 0 if that is.
+	Delta                 Delta
+	AskedRho, LeftRho     Rho
+	AskedDelta, LeftDelta Delta
 }
 
 // Error names the source, the period, what was asked and what is left.
 func (e *ExceededError) Error() string {
+	if e.Delta > 0 {
+		return fmt.Sprintf("%v: the release would add rho %v and delta %v to what source %s lost in the period from %s, and rho %v and delta %v are left",
+			ErrExceeded, e.AskedRho, e.AskedDelta, e.Source, clock(e.Period), e.LeftRho, e.LeftDelta)
+	}
 	return fmt.Sprintf("%v: the release would add epsilon %v to what source %s lost in the period from %s, and %v is left",
 		ErrExceeded, e.Asked, e.Source, clock(e.Period), e.Left)
 }
@@ -147,8 +237,8 @@ func keyOf(source string, period time.Time) periodKey { return periodKey{source,
 
 // spending is what was spent on one metric in one period.
 type spending struct {
-	windows map[int64]dp.Epsilon // totals by start of the window
-	k       int                  // the largest of any charge
+	windows map[int64]Loss // totals by start of the window
+	k       int            // the largest of any charge
 }
 
 // New returns an account without charges.
@@ -172,7 +262,7 @@ func (a *Account) Add(c Charge) error {
 	}
 	s := metrics[c.Metric]
 	if s == nil {
-		s = &spending{windows: map[int64]dp.Epsilon{}}
+		s = &spending{windows: map[int64]Loss{}}
 		metrics[c.Metric] = s
 	}
 	s.add(c)
@@ -194,49 +284,61 @@ func (a *Account) counted(c Charge) (bool, error) {
 func (s *spending) add(c Charge) {
 	s.k = max(s.k, c.Windows)
 	w := c.Window.UnixNano()
-	s.windows[w] = plus(s.windows[w], c.Epsilon)
+	s.windows[w] = s.windows[w].plus(c.Loss())
 }
 
-// plus adds what is not negative without wrapping around.
-func plus(a, b dp.Epsilon) dp.Epsilon {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
+// loss is the most that one unit can have lost.
+func (s *spending) loss() Loss { return worst(slices.Collect(maps.Values(s.windows)), s.k) }
+
+// worst is the most that a unit with records in k of the windows can have lost, given their totals: in each
+// measure the sum of the k largest (PRIVACY P7). It sorts totals.
+func worst(totals []Loss, k int) Loss {
+	var sum Loss
+	rest := max(0, len(totals)-k)
+	slices.SortFunc(totals, func(x, y Loss) int { return cmp.Compare(x.Epsilon, y.Epsilon) })
+	for _, l := range totals[rest:] {
+		sum.Epsilon = saturated(sum.Epsilon, l.Epsilon)
 	}
-	return a + b
-}
-
-// loss is the most that one unit can have lost: the k largest totals of windows, since it has records
-// in at most k of them (PRIVACY P7).
-func (s *spending) loss() dp.Epsilon {
-	totals := slices.Sorted(maps.Values(s.windows))
-	var sum dp.Epsilon
-	for _, e := range totals[max(0, len(totals)-s.k):] {
-		sum = plus(sum, e)
+	slices.SortFunc(totals, func(x, y Loss) int { return cmp.Compare(x.Rho, y.Rho) })
+	for _, l := range totals[rest:] {
+		sum.Rho = sum.Rho.plus(l.Rho)
+	}
+	slices.SortFunc(totals, func(x, y Loss) int { return cmp.Compare(x.Delta, y.Delta) })
+	for _, l := range totals[rest:] {
+		sum.Delta = sum.Delta.plus(l.Delta)
 	}
 	return sum
 }
 
-// Spent returns the most that one unit of a source can have lost in the period that starts at a moment:
-// the sum over the source's metrics of the k largest totals of windows, k being the largest that a
-// charge on the metric in the period came with. A sum beyond int64 is its largest value. It takes
+// Loss returns the most that one unit of a source can have lost in the period that starts at a moment, in
+// each measure: the sum over the source's metrics of the k largest totals of windows, k being the largest
+// that a charge on the metric in the period came with. Sums beyond int64 are [Unlimited]. It takes
 // O(n log n) for n windows with charges.
-func (a *Account) Spent(source string, period time.Time) dp.Epsilon {
-	var sum dp.Epsilon
+func (a *Account) Loss(source string, period time.Time) Loss {
+	var sum Loss
 	for _, s := range a.periods[keyOf(source, period)] {
-		sum = plus(sum, s.loss())
+		sum = sum.plus(s.loss())
 	}
 	return sum
 }
 
-// Left returns the budget of a source in the period that starts at a moment less what is spent, and 0
-// when that is less. A charge of at most that fits, as long as the metric's k stays. A larger one may fit
-// too, on a window that is not among the k costliest: see [Account.Check].
+// Spent returns the pure part of [Account.Loss], which is [Unlimited] if a charge is not pure.
+func (a *Account) Spent(source string, period time.Time) dp.Epsilon {
+	return a.Loss(source, period).Epsilon
+}
+
+// Left returns an ε such that every pure charge of at most that fits the budget of a source in the period
+// that starts at a moment, as long as the metric's k stays. For a budget in ε alone it is the budget less
+// what is spent, at least 0; with δ it may be what the ρ that is left admits of any pure mechanism, whose ρ
+// is ε²/2. A larger charge may fit too, if its ρ is less or if its window is not among the k costliest: see
+// [Account.Check].
 func (a *Account) Left(s Source, period time.Time) dp.Epsilon {
-	spent := a.Spent(s.Name, period)
-	if spent >= s.Budget {
-		return 0
+	spent := a.Loss(s.Name, period)
+	left := max(0, s.Budget-min(spent.Epsilon, max(0, s.Budget)))
+	if s.Delta > 0 && spent.Delta <= s.Approximate {
+		left = max(left, pureWithin(max(0, s.Rho()-spent.Rho)))
 	}
-	return s.Budget - spent
+	return left
 }
 
 // Charges returns what was counted on a source, by period, window, metric and release id. It takes
@@ -257,7 +359,8 @@ func (a *Account) Charges(source string) []Charge {
 
 // Check returns an [*ExceededError] if the loss after the charge would be above the source's budget.
 // It counts nothing. What [Account.Add] refuses, a charge of another source, k other than 1 for a source
-// of events, and another period than the source's that holds the window are errors too.
+// of events, another period than the source's that holds the window, and a δ of the source that is out of
+// range are errors too. A charge that is not pure is [ErrNotPure] if the budget is in ε alone.
 func (a *Account) Check(s Source, c Charge) error {
 	counted, err := a.counted(c)
 	if err != nil {
@@ -272,28 +375,44 @@ func (a *Account) Check(s Source, c Charge) error {
 	if err := s.covers(c); err != nil {
 		return err
 	}
-	before := a.Spent(s.Name, c.Period)
+	if err := s.check(); err != nil {
+		return err
+	}
+	if s.Delta == 0 && c.Loss().Epsilon == Unlimited {
+		return fmt.Errorf("charge %s: %w: it has rho %v and delta %v, and the budget of source %s is in epsilon alone",
+			c.ReleaseID, ErrNotPure, c.Loss().Rho, c.Loss().Delta, s.Name)
+	}
+	before := a.Loss(s.Name, c.Period)
 	after := before
 	if !counted {
-		after = a.spentWith(c)
+		after = a.lossWith(c)
 	}
-	if after > s.Budget {
-		return &ExceededError{Source: s.Name, Period: c.Period, Asked: after - before, Left: a.Left(s, c.Period)}
+	if s.fits(after) {
+		return nil
 	}
-	return nil
+	e := &ExceededError{Source: s.Name, Period: c.Period, Asked: after.Epsilon - before.Epsilon, Left: a.Left(s, c.Period)}
+	if after.Epsilon == Unlimited {
+		e.Asked = Unlimited
+	}
+	if s.Delta > 0 {
+		e.Delta = s.Delta
+		e.AskedRho, e.LeftRho = after.Rho-before.Rho, max(0, s.Rho()-before.Rho)
+		e.AskedDelta, e.LeftDelta = after.Delta-before.Delta, max(0, s.Approximate-before.Delta)
+	}
+	return e
 }
 
-// spentWith is what Spent would return after Add(c).
-func (a *Account) spentWith(c Charge) dp.Epsilon {
-	with := &spending{windows: map[int64]dp.Epsilon{}}
-	var sum dp.Epsilon
+// lossWith is what Loss would return after Add(c).
+func (a *Account) lossWith(c Charge) Loss {
+	with := &spending{windows: map[int64]Loss{}}
+	var sum Loss
 	for metric, s := range a.periods[keyOf(c.Source, c.Period)] {
 		if metric == c.Metric {
 			with = &spending{windows: maps.Clone(s.windows), k: s.k}
 		} else {
-			sum = plus(sum, s.loss())
+			sum = sum.plus(s.loss())
 		}
 	}
 	with.add(c)
-	return plus(sum, with.loss())
+	return sum.plus(with.loss())
 }
