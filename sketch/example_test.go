@@ -81,7 +81,7 @@ func ExampleRelativeError() {
 		panic(err)
 	}
 	fmt.Printf("%v: within 1 %%: %v\n", grid, 0.99*98999e6 < p99 && p99 < 1.01*98999e6)
-	// Output: exponential:scale=7: within 1 %: true
+	// Output: exponential:scale=6: within 1 %: true
 }
 
 // Sketches travel as bytes. Equal ones give equal bytes, in whatever order they were merged.

@@ -199,7 +199,12 @@ func TestQuantilesLieInTheirBucketAndInvertRanks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if inside := v > lower && v < upper; inside && math.Abs(rank-q) > 0.5/float64(len(xs))+1e-9 {
+			// On an exponential grid an estimate keeps away from the ends of its bucket, which may be full.
+			slack := 0.5 / float64(len(xs))
+			if g.kind == exponential {
+				slack += float64(b.Bucket(g.Index(v))) / float64(len(xs))
+			}
+			if inside := v > lower && v < upper; inside && math.Abs(rank-q) > slack+1e-9 {
 				t.Errorf("seed %d: %v: the rank of quantile %v is %v", seed, g, q, rank)
 			}
 		}

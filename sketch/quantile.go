@@ -208,7 +208,17 @@ func (b *Binned) Quantiles(qs []float64) ([]float64, error) {
 // spread returns where the value of a rank is taken to lie in its bucket.
 func (b *Binned) spread(r uint64, i int, before, n uint64) float64 {
 	s := b.segment(i)
-	return s.value((float64(r-before) - 0.5) / float64(n))
+	v := s.value((float64(r-before) - 0.5) / float64(n))
+	if b.grid.kind != exponential || s.lower == s.upper {
+		return v
+	}
+	// All values of the bucket may be at one end of it: an estimate at the other end would be further off than need be.
+	near, far := s.lower, s.upper
+	if far <= 0 {
+		near, far = -far, -near
+	}
+	width := far - near
+	return math.Copysign(min(max(math.Abs(v), near+(1-reach*far/near)*width), near+reach*width), v)
 }
 
 // QuantileBounds returns the bounds of the bucket that holds the value of rank ⌈q·n⌉, of which

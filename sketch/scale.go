@@ -6,20 +6,33 @@ import (
 	"slices"
 )
 
-// RelativeError returns the coarsest scale at which no two values of a bucket differ by more than the share e of
-// the smaller: 2^(2^-scale) − 1 ≤ e. A quantile answered on that grid is then within e of the exact one, relative to
-// either, unless the exact one is subnormal or infinite. It returns ErrGrid if e is not above zero, or is less than the 0.27 % of scale 8.
+// reach is how much of its bucket's width an estimate on an exponential grid may be away from a value in it.
+const reach = 0.9
+
+// relativeError returns how far an estimate on an exponential grid may be off.
+func relativeError(scale int) float64 { return reach * math.Expm1(math.Ldexp(math.Ln2, -scale)) }
+
+// RelativeError returns the coarsest scale on which a quantile is within the share e of the exact one: 0.9·(2^(2^-scale) − 1) ≤ e. It is 6 for 1 %, 5 for 2 %. It
+// returns ErrGrid if e is not above zero, or is less than the 0.24 % of scale 8. Subnormal and infinite values are not within e of anything.
 func RelativeError(e float64) (scale int, err error) {
 	if !(e > 0) {
 		return 0, fmt.Errorf("exponential %w: relative error %v is not above 0", ErrGrid, e)
 	}
 	for scale = minScale; scale <= maxScale; scale++ {
-		if math.Expm1(math.Ldexp(math.Ln2, -scale)) <= e {
+		if relativeError(scale) <= e {
 			return scale, nil
 		}
 	}
-	return 0, fmt.Errorf("exponential %w: relative error %v is less than the %.2g of scale %d, the finest",
-		ErrGrid, e, math.Expm1(math.Ldexp(math.Ln2, -maxScale)), maxScale)
+	return 0, fmt.Errorf("exponential %w: relative error %v is less than the %.2g of scale %d, the finest", ErrGrid, e, relativeError(maxScale), maxScale)
+}
+
+// RelativeError returns how far [Binned.Quantile] may be off on an exponential grid, as a share of the exact quantile, if that is normal and, on a bounded grid, within
+// the bounds. It is infinite for other grids, the error of which is at most the width of a bucket.
+func (g *Grid) RelativeError() float64 {
+	if g.kind != exponential {
+		return math.Inf(1)
+	}
+	return relativeError(g.scale)
 }
 
 // Scale returns the scale of an exponential grid; ok is false for other grids.

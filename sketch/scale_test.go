@@ -14,12 +14,13 @@ func TestRelativeErrorChoosesTheCoarsestScale(t *testing.T) {
 			t.Errorf("RelativeError(%v) = %d, %v; want %d", e, got, err, want)
 		}
 	}
-	f(1, 0)
-	f(0.9999999, 1)
-	f(0.02, 6)
-	f(0.01, 7)
-	f(0.003, 8)
-	f(65535, -4)
+	f(0.9, 0)
+	f(0.8999999, 1)
+	f(0.02, 5)
+	f(0.01, 6)
+	f(0.005, 7)
+	f(0.0025, 8)
+	f(60000, -4)
 	f(math.Inf(1), -4)
 	for _, e := range []float64{0, -1, math.NaN(), 0.002} {
 		if _, err := RelativeError(e); !errors.Is(err, ErrGrid) {

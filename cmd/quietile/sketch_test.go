@@ -112,7 +112,7 @@ func TestBuildChoosesTheGridByItsRelativeError(t *testing.T) {
 			t.Errorf("build %q is on the grid %s, want %s", args, got, want)
 		}
 	}
-	f("exponential:scale=7")
+	f("exponential:scale=6")
 	f("exponential:scale=5", "--relative-error", "0.03")
 	f("explicit:0,1", "--grid", "explicit:0,1")
 }

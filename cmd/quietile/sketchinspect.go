@@ -194,8 +194,7 @@ func (v *inspectView) ofBinned(b *sketch.Binned, buckets bool) {
 			v.Buckets = append(v.Buckets, bucketView{i, edge(lower), edge(upper), n})
 		}
 	}
-	if scale, ok := g.Scale(); ok {
-		relative := math.Exp2(math.Ldexp(1, -scale)) - 1
+	if relative := g.RelativeError(); !math.IsInf(relative, 1) {
 		v.Error.Relative = &relative
 	} else {
 		v.Error.Absolute = edgeOf(widest)
