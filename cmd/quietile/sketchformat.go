@@ -14,7 +14,10 @@ import (
 
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/sketch"
+	"github.com/quietile/quietile/sketch/ddsketch"
 	"github.com/quietile/quietile/sketch/dump"
+	"github.com/quietile/quietile/sketch/otlp"
+	"github.com/quietile/quietile/sketch/prom"
 )
 
 // The names of formats, beside formatJSON and formatDump.
@@ -54,6 +57,9 @@ var sketchFormats = []sketchFormat{
 	{formatProto, "a quietile.v1.Sketch or quietile.v1.KLL message", isProto, decodeProto, encodeProto},
 	{formatJSON, "the same message as JSON", isJSON, decodeJSON, encodeJSON},
 	{formatDataSketches, "a KLL sketch of doubles of Apache DataSketches", beginsKLL, decodeKLL, ofKLL((*sketch.KLL).MarshalBinary)},
+	{"otlp", "an ExponentialHistogramDataPoint of OpenTelemetry", nil, decodeBy(otlp.Unmarshal), onGrid(foreign(otlp.Marshal))},
+	{"prometheus", "an io.prometheus.client.Histogram, native or classic", nil, decodeBy(prom.Unmarshal), onGrid(foreign(prom.Marshal))},
+	{"ddsketch", "a DDSketch of DataDog", nil, decodeBy(ddsketch.Unmarshal), onGrid(foreign(ddsketch.Marshal))},
 }
 
 // formatHelp returns a line about each format.
@@ -117,6 +123,22 @@ func onGrid(encode func(*sketch.Binned) ([]byte, error)) func(summary) ([]byte, 
 		}
 		return nil, usagef("this format holds sketches on grids, and not %s", describe(s))
 	}
+}
+
+// foreign makes usage errors of what another library's format does not hold.
+func foreign(encode func(*sketch.Binned) ([]byte, error)) func(*sketch.Binned) ([]byte, error) {
+	return func(b *sketch.Binned) ([]byte, error) {
+		data, err := encode(b)
+		if errors.Is(err, sketch.ErrGrid) {
+			return nil, usagef("%w, with convert --grid", err)
+		}
+		return data, asUsage(err)
+	}
+}
+
+// decodeBy makes a decode of a function for sketches on grids.
+func decodeBy(decode func([]byte) (*sketch.Binned, error)) func([]byte) (summary, error) {
+	return func(data []byte) (summary, error) { return decode(data) }
 }
 
 // dumpable returns a usage error for a sketch that dumps do not hold.
