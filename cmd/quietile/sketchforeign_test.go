@@ -33,7 +33,7 @@ func TestForeignFormatsSayWhatTheyDoNotHold(t *testing.T) {
 	if got := succeed(t, succeed(t, linear, "sketch", "convert", "--to", "prometheus"), "sketch", "quantile", "--from", "prometheus", "-q", "0.5", "--format", "csv"); got == "" {
 		t.Error("a classic histogram answers nothing")
 	}
-	binary := succeed(t, succeed(t, linear, "sketch", "convert", "--to", "prometheus"), "sketch", "convert", "--from", "prometheus")
+	binary := succeed(t, succeed(t, linear, "sketch", "convert", "--to", "prometheus"), "sketch", "convert", "--from", "prometheus", "--to", "binary")
 	if v := inspected(t, binary); v.Count != 2 {
 		t.Errorf("of 2 values %d come back", v.Count)
 	}
@@ -43,4 +43,21 @@ func TestForeignFormatsSayWhatTheyDoNotHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	fail(t, exitUsage, string(data), []string{"sketch", "convert", "--to", "ddsketch"}, "NaN")
+}
+
+func TestHistogramToolsKeepsEveryCount(t *testing.T) {
+	original := built(t, lines(-3, 0, 0.5, 1, 1, 2.5, 7), "--grid", "explicit:0,1,2.5,5", "--to", "proto")
+	for _, f := range []string{"histogramtools", "histogramtools-right"} {
+		back := succeed(t, succeed(t, original, "sketch", "convert", "--to", f), "sketch", "convert", "--from", f, "--to", "proto")
+		before, after := inspected(t, original, "--buckets"), inspected(t, back, "--buckets")
+		if after.Count != 7 || len(after.Buckets) != len(before.Buckets) {
+			t.Fatalf("%s: %+v comes back as %+v", f, before, after)
+		}
+		for i, b := range before.Buckets {
+			if after.Buckets[i].Count != b.Count {
+				t.Errorf("%s: bucket %d holds %d, want %d", f, i, after.Buckets[i].Count, b.Count)
+			}
+		}
+	}
+	fail(t, exitUsage, built(t, "1\n"), []string{"sketch", "convert", "--to", "histogramtools"}, "exponential", "--grid")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/quietile/quietile/sketch"
 	"github.com/quietile/quietile/sketch/ddsketch"
 	"github.com/quietile/quietile/sketch/dump"
+	"github.com/quietile/quietile/sketch/histogramtools"
 	"github.com/quietile/quietile/sketch/otlp"
 	"github.com/quietile/quietile/sketch/prom"
 )
@@ -60,6 +61,11 @@ var sketchFormats = []sketchFormat{
 	{"otlp", "an ExponentialHistogramDataPoint of OpenTelemetry", nil, decodeBy(otlp.Unmarshal), onGrid(foreign(otlp.Marshal))},
 	{"prometheus", "an io.prometheus.client.Histogram, native or classic", nil, decodeBy(prom.Unmarshal), onGrid(foreign(prom.Marshal))},
 	{"ddsketch", "a DDSketch of DataDog", nil, decodeBy(ddsketch.Unmarshal), onGrid(foreign(ddsketch.Marshal))},
+	{"histogramtools", "a HistogramState of R's HistogramTools", nil, decodeBy(histogramtools.Unmarshal), onGrid(foreign(histogramtools.Marshal))},
+	{
+		"histogramtools-right", "the same, with a bucket's upper break in it, as R has it by default", nil,
+		decodeBy(histogramtools.UnmarshalRightClosed), onGrid(foreign(histogramtools.MarshalRightClosed)),
+	},
 }
 
 // formatHelp returns a line about each format.
