@@ -1,7 +1,7 @@
 GO ?= go
 BIN := bin
 
-.PHONY: build demo test test-all race lint generate check-generate bench fuzz
+.PHONY: build demo test test-all race lint generate check-generate bench check-bench fuzz
 
 build: ## the one binary, in bin/
 	$(GO) build -o $(BIN)/quietile ./cmd/quietile
@@ -14,9 +14,12 @@ test:
 
 race: ## the packages with goroutines
 	$(GO) test -race ./client/... ./cmd/... ./server/...
+	$(GO) test -race -run 'Recorder|Snapshot' ./sketch
 
-test-all: lint check-generate test race
+check-bench: ## the module of the benchmarks
 	cd bench && $(GO) vet ./... && $(GO) test ./...
+
+test-all: lint check-generate test race check-bench
 
 $(BIN)/tools: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$(BIN)/tools/ tool
