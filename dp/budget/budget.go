@@ -128,8 +128,8 @@ func (l Loss) plus(other Loss) Loss {
 // EpsilonAt returns the least ε that releases fixed beforehand are known to keep with δ, rounded up: the pure loss,
 // or what [Rho.Epsilon] says of ρ and the part of δ that the loss does not use. [Unlimited] if there is none.
 func (l Loss) EpsilonAt(d Delta) dp.Epsilon {
-	if d <= l.Delta {
-		return l.Epsilon // without δ of its own, if it is not Unlimited
+	if d < l.Delta {
+		return l.Epsilon
 	}
 	return min(l.Epsilon, l.Rho.Epsilon(d-l.Delta))
 }
@@ -151,18 +151,16 @@ type Charge struct {
 	// decimal, rounded up to 18 decimals; the mechanism must keep to that: see [Delta.Below].
 	Delta float64
 	// NanoRho is the zero-concentrated loss in billionths, rounded up; with Delta it may fail with that
-	// probability. 0 means what Epsilon implies, ε²/2.
+	// probability. 0 means what Epsilon implies if this window is the only one of the release, ε²/2.
 	NanoRho int64
 }
 
 // Loss returns what the release cost a unit with records in its window.
 func (c Charge) Loss() Loss {
 	l := Loss{c.Epsilon, Rho(c.NanoRho), deltaOf(c.Delta)}
-	if c.Epsilon > 0 {
-		// (ε, δ) implies δ-approximate ε²/2 whatever else is known: docs/proofs/accounting.md, lemma 2.
-		if implied := RhoOfPure(c.Epsilon); l.Rho == 0 || implied < l.Rho {
-			l.Rho = implied
-		}
+	if l.Rho == 0 && c.Epsilon > 0 {
+		// Only then: with ε/m in each of the m windows of one release, the ρ of each is more than (ε/m)²/2.
+		l.Rho = RhoOfPure(c.Epsilon)
 	}
 	if c.Delta > 0 || c.Epsilon == 0 && c.NanoRho > 0 {
 		l.Epsilon = Unlimited
@@ -330,7 +328,7 @@ func (a *Account) Spent(source string, period time.Time) dp.Epsilon {
 // Left returns an ε such that every pure charge of at most that fits the budget of a source in the period
 // that starts at a moment, as long as the metric's k stays. For a budget in ε alone it is the budget less
 // what is spent, at least 0; with δ it may be what the ρ that is left admits of any pure mechanism, whose ρ
-// is ε²/2. A larger charge may fit too, if its ρ is less or if its window is not among the k costliest: see
+// is at most ε²/2. A larger charge may fit too, if its ρ is less or if its window is not among the k costliest: see
 // [Account.Check].
 func (a *Account) Left(s Source, period time.Time) dp.Epsilon {
 	spent := a.Loss(s.Name, period)

@@ -52,9 +52,15 @@ func TestWhatAChargeCosts(t *testing.T) {
 	f("gaussian", gauss("r", "a", day, 1, 7), Loss{Unlimited, 7, 0})
 	f("approximate", approximate("r", "a", day, 1, billion, 1e-6), Loss{Unlimited, 500_000_000, deltaUnit / 1e6})
 	f("delta alone", approximate("r", "a", day, 1, 0, 1e-6), Loss{Unlimited, 0, deltaUnit / 1e6})
+	if e := (Loss{Unlimited, 0, 5}).EpsilonAt(4); e != Unlimited {
+		t.Errorf("a loss that fails more often than asked has epsilon %v", e)
+	}
+	if e := (Loss{Unlimited, 0, 5}).EpsilonAt(5); e != 0 {
+		t.Errorf("a loss that only fails has epsilon %v", e)
+	}
 	large := charge("r", "a", day, 1, billion)
 	large.NanoRho = billion
-	f("more rho than epsilon implies", large, Loss{billion, 500_000_000, 0})
+	f("a share of a release over several windows", large, Loss{billion, billion, 0})
 }
 
 func TestABudgetInEpsilonAloneRefusesWhatIsNotPure(t *testing.T) {
@@ -202,7 +208,7 @@ func TestNoUnitLosesMoreThanABudgetWithDelta(t *testing.T) {
 	for round := range 30 {
 		s := deltaShop(dp.Epsilon(200_000_000+r.Int64N(3*billion)), deltaUnit/[]Delta{1e2, 1e4, 1e6}[r.IntN(3)], 0)
 		if r.IntN(2) == 0 {
-			s.Approximate = s.Delta / Delta(2+r.IntN(5))
+			s.Approximate = s.Delta / 100 * []Delta{10, 50, 95, 99}[r.IntN(4)]
 		}
 		most := 3
 		if round%3 == 0 {
@@ -223,7 +229,7 @@ func TestNoUnitLosesMoreThanABudgetWithDelta(t *testing.T) {
 			case 3:
 				c = gauss(id, metric, window, k[metric], 1+Rho(r.Int64N(1+int64(s.Rho())/2)))
 			case 4:
-				c = approximate(id, metric, window, k[metric], e, (s.Approximate / 4).Below())
+				c = approximate(id, metric, window, k[metric], e/30, (s.Approximate / Delta(1+r.Int64N(3))).Below())
 			}
 			// Every unit: any k windows of each metric.
 			var all []Loss
@@ -238,7 +244,7 @@ func TestNoUnitLosesMoreThanABudgetWithDelta(t *testing.T) {
 				worstLoss.Epsilon, worstLoss.Rho, worstLoss.Delta = max(worstLoss.Epsilon, sum.Epsilon), max(worstLoss.Rho, sum.Rho), max(worstLoss.Delta, sum.Delta)
 			})
 			pure := worstLoss.Epsilon <= s.Budget
-			concentrated := worstLoss.Rho <= s.Rho() && worstLoss.Delta <= s.Approximate
+			concentrated := worstLoss.Rho.Epsilon(s.Delta-s.Approximate) <= s.Budget && worstLoss.Delta <= s.Approximate
 			err := a.Check(s, c)
 			if err != nil && !errors.Is(err, ErrExceeded) {
 				t.Fatal(err)
