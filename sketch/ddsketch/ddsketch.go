@@ -68,7 +68,7 @@ const (
 //
 // It returns an error that wraps [sketch.ErrGrid], and names the grid, for any other; for such call
 // [sketch.Binned.Rebin] with an exponential grid, which moves each value by a bucket's width at most. It returns [ErrNaN] if the sketch
-// has NaN, and [ErrCount] for a count above 2^53 that is not a float64.
+// has NaN, [ErrCount] for a count above 2^53 that is not a float64, and [sketch.ErrOverflow] for more than 2^63−1 values.
 func Marshal(b *sketch.Binned) ([]byte, error) {
 	scale, ok := b.Grid().Scale()
 	if !ok {
@@ -77,11 +77,14 @@ func Marshal(b *sketch.Binned) ([]byte, error) {
 	if n := b.NaNCount(); n > 0 {
 		return nil, fmt.Errorf("%w: there are %d", ErrNaN, n)
 	}
+	if b.Count() > math.MaxInt64 {
+		return nil, sketch.ErrOverflow
+	}
 	var zero float64
 	var positive, negative []bin
 	for i, n := range b.All() {
 		count := float64(n)
-		if count >= 1<<63 || uint64(count) != n {
+		if uint64(count) != n {
 			lower, upper := b.Grid().Bounds(i)
 			return nil, fmt.Errorf("%w: %d from %v to %v is not a float64", ErrCount, n, lower, upper)
 		}

@@ -262,6 +262,25 @@ func TestBoundariesOfALogarithmicMappingAreTheirs(t *testing.T) {
 	}
 }
 
+func TestABoundaryIsInTheBucketThatIsFurtherFromZero(t *testing.T) {
+	for interpolation := uint64(none); interpolation <= cubic; interpolation++ {
+		m := mapping{gamma: 1.02, offset: 0.5, interpolation: interpolation}
+		b, err := m.boundaries(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, number := range []int{-500, -1, 0, 1, 77, 3000} {
+			for _, sign := range []int{1, -1} {
+				i, ok := b.bucket(sign, number)
+				begin, end := float64(sign)*m.lower(number), float64(sign)*m.lower(number+1)
+				if !ok || b.grid.Index(begin) != i || b.grid.Index(math.Nextafter(end, 0)) != i || b.grid.Index(end) != i+sign {
+					t.Errorf("interpolation %d: %v to %v are in %d to %d, want %d", interpolation, begin, end, b.grid.Index(begin), b.grid.Index(end), i)
+				}
+			}
+		}
+	}
+}
+
 // In float64 a mapping and its inverse do not agree on the values next to a boundary.
 func TestValuesAreCountedWithinTheStatedDistanceOfTheirBucket(t *testing.T) {
 	rng := random(t)
@@ -398,6 +417,15 @@ func TestWhatADDSketchDoesNotHoldIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	f(b, ErrCount, "9223372036854775807")
+	b = exponential(t, 0, nil)
+	if err := b.AddN(3, 1<<62); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AddN(5, 1<<62-1); err != nil {
+		t.Fatal(err)
+	}
+	b.Add(5)
+	f(b, sketch.ErrOverflow, "")
 }
 
 func TestUnsoundSketchesAreRefused(t *testing.T) {

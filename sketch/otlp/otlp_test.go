@@ -15,6 +15,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/sketch"
@@ -251,6 +252,17 @@ func TestNaNIsRefused(t *testing.T) {
 	}
 }
 
+func TestATotalBeyondTheLimitIsReported(t *testing.T) {
+	b := counted(t, nil, 3)
+	if err := b.AddN(1, math.MaxInt64); err != nil {
+		t.Fatal(err)
+	}
+	b.Add(1)
+	if _, err := Marshal(b); !errors.Is(err, sketch.ErrOverflow) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestZeroThresholdIsReadAsZero(t *testing.T) {
 	got, err := FromDataPoint(&metricsv1.ExponentialHistogramDataPoint{Count: 5, ZeroCount: 5, ZeroThreshold: 1e-6})
 	if err != nil {
@@ -357,6 +369,7 @@ func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 	f([]byte{0x30, 2, 0x80}, "the tag at byte 2")
 	f([]byte{0x30, 2, 0x20, 1}, "field 4 at byte 2 has the wire type 0")
 	f([]byte{0x30, 2, 0x42, 4, 0x12, 2, 1, 0x80}, "the number at byte 7, in field 2")
+	f(protowire.AppendFixed64([]byte{14<<3 | 1}, math.Float64bits(-1)), "zero_threshold is -1")
 	f([]byte{0x30, 2, 0x40, 4}, "field 8 at byte 2 has the wire type 0, which is no message")
 }
 

@@ -393,6 +393,22 @@ func TestOuterBucketsOfBoundedGridsAreNextToTheOthers(t *testing.T) {
 	same(t, got, exponential(t, 0, []float64{0.75, 0.75, 1.5, 3, 100, 200, 200}))
 }
 
+func TestATotalBeyondTheLimitIsReported(t *testing.T) {
+	for _, x := range []float64{1, math.NaN()} {
+		b := exponential(t, 3, nil)
+		if err := b.AddN(x, math.MaxInt64); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := Histogram(b); err != nil || h.GetSampleCount() != math.MaxInt64 {
+			t.Errorf("%v: %v, error %v", x, h, err)
+		}
+		b.Add(x)
+		if _, err := Histogram(b); !errors.Is(err, sketch.ErrOverflow) {
+			t.Errorf("%v: the error is %v", x, err)
+		}
+	}
+}
+
 func TestContradictionsAreRefused(t *testing.T) {
 	span := func(offset int32, length uint32) *dto.BucketSpan {
 		return &dto.BucketSpan{Offset: &offset, Length: &length}
