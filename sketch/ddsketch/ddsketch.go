@@ -15,7 +15,7 @@
 //   - Infinities are written to the first bucket beyond float64's range, and read back from there. DDSketch itself does
 //     not count them.
 //
-// Sketches that were read from equal mappings have equal grids, and so merge, if γ is above 1.00135 (which is a relative
+// Sketches that were read from equal mappings have equal grids, and so merge, if γ is at least 1.00136 (which is a relative
 // accuracy of 0.07 %). With finer ones the grid is of the buckets that hold anything. Boundaries that take a logarithm may
 // differ in their last bit between processor architectures; [sketch.Binned.Rebin] brings such sketches together.
 package ddsketch
