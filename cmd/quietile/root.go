@@ -51,6 +51,7 @@ func newRoot() *cobra.Command {
 	)
 	root.AddCommand(newDemoCommand(), newServeCommand(), newMetricCommand(), newPublishCommand(), newSealCommand(),
 		newQueryCommand(), newBudgetCommand(), newDumpCommand(), newLoadCommand())
+	root.AddCommand(newPlanCommand())
 	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand(), newAuditCommand())
 	return root
 }
