@@ -41,12 +41,12 @@ type KLL struct {
 	// each: level h is items[levels[h]:levels[h+1]], and the last level ends where items does. The items are the order
 	// keys of the values.
 	items  []int64
-	floor  int // what levels[0] must not fall below, or there are more than capacity items
-	levels [maxLevels + 1]int
+	floor  int32 // what levels[0] must not fall below, or there are more than capacity items
+	levels [maxLevels + 1]int32
 
-	height     int            // how many levels there are, at least one
-	capacities [maxLevels]int // of each level
-	capacity   int            // of all levels
+	height     int     // how many levels there are, at least one
+	capacities []int32 // of each level
+	capacity   int     // of all levels
 
 	k, minK int    // minK is the smallest k of what was merged
 	above   uint64 // the total weight of the levels above 0
@@ -75,7 +75,7 @@ func (s *KLL) reset() {
 	s.minK, s.above, s.nan = s.k, 0, 0
 	s.min, s.max = math.MaxInt64, math.MinInt64
 	s.height = 0
-	s.levels[0] = len(s.items)
+	s.levels[0] = int32(len(s.items))
 	s.raise(1)
 	s.changes++
 }
@@ -83,9 +83,10 @@ func (s *KLL) reset() {
 // raise adds empty levels at the top until there are so many.
 func (s *KLL) raise(height int) {
 	for i := s.height; i < height; i++ {
-		s.levels[i+1] = len(s.items)
+		s.levels[i+1] = int32(len(s.items))
 	}
 	s.height, s.capacity = height, 0
+	s.capacities = slices.Grow(s.capacities[:0], height)[:height]
 	// The level that is d below the top holds k·(2/3)^d items, rounded.
 	power := uint64(1)
 	for d := range height {
@@ -94,10 +95,10 @@ func (s *KLL) raise(height int) {
 			c = max(c, int((uint64(2*s.k)<<d/power+1)/2))
 			power *= 3
 		}
-		s.capacities[height-1-d] = c
+		s.capacities[height-1-d] = int32(c)
 		s.capacity += c
 	}
-	s.floor = max(0, len(s.items)-s.capacity)
+	s.floor = int32(max(0, len(s.items)-s.capacity))
 }
 
 // order returns the key of a value: keys have the order of values.
@@ -119,7 +120,7 @@ func (s *KLL) Count() uint64 { return s.above + uint64(s.levels[1]-s.levels[0]) 
 func (s *KLL) NaNCount() uint64 { return s.nan }
 
 // Retained returns how many values the sketch keeps.
-func (s *KLL) Retained() int { return len(s.items) - s.levels[0] }
+func (s *KLL) Retained() int { return len(s.items) - int(s.levels[0]) }
 
 // Add counts a value. It takes constant time when averaged over many calls, and allocates only while the sketch grows. It
 // does not look for overflow.
@@ -155,7 +156,7 @@ func (s *KLL) AddBatch(xs []float64) {
 			n--
 			items[n] = order(x)
 		}
-		s.levels[0] = s.floor + n
+		s.levels[0] = s.floor + int32(n)
 		xs = xs[len(some):]
 	}
 }
@@ -190,7 +191,7 @@ func (s *KLL) insert(key int64, level int) {
 		s.above += 1 << level
 		s.min, s.max = min(s.min, key), max(s.max, key)
 		n, _ := slices.BinarySearch(s.items[at:s.levels[level+1]], key)
-		at += n
+		at += int32(n)
 		s.changes++
 	}
 	copy(s.items[s.levels[0]-1:], s.items[s.levels[0]:at])
@@ -204,7 +205,7 @@ func (s *KLL) insert(key int64, level int) {
 // level. It returns levels[0].
 //
 //go:noinline
-func (s *KLL) room() int {
+func (s *KLL) room() int32 {
 	if have := len(s.items); have < s.capacity {
 		s.resize(min(s.capacity, max(2*have, 2*leastCapacity)))
 	} else {
@@ -216,13 +217,13 @@ func (s *KLL) room() int {
 // resize moves the items to memory for n of them.
 func (s *KLL) resize(n int) {
 	items := make([]int64, n)
-	more := n - len(s.items)
+	more := int32(n - len(s.items))
 	copy(items[s.levels[0]+more:], s.items[s.levels[0]:])
 	s.items = items
 	for i := range s.height + 1 {
 		s.levels[i] += more
 	}
-	s.floor = max(0, n-s.capacity)
+	s.floor = int32(max(0, n-s.capacity))
 }
 
 // compact halves the lowest level that is full. There is one if there are as many items as may be.
@@ -251,7 +252,7 @@ func (s *KLL) halve(level int) {
 	}
 	low += odd
 	half := (high - low) / 2
-	coin := int(s.coins.flip(level))
+	coin := int32(s.coins.flip(level))
 	from := items[low+coin:]
 	to := items[low : low+half]
 	for i := range to {
@@ -319,7 +320,7 @@ func (s *KLL) merge(o *KLL) {
 		if h < o.height {
 			other = o.items[o.levels[h]:o.levels[h+1]]
 		}
-		s.levels[h] = at
+		s.levels[h] = int32(at)
 		to := s.items[at : at+len(own)+len(other)]
 		if h == 0 {
 			copy(to[copy(to, own):], other)
@@ -337,7 +338,7 @@ func (s *KLL) merge(o *KLL) {
 // Clone returns a copy that shares nothing. Both go on with the same coins.
 func (s *KLL) Clone() *KLL {
 	c := &KLL{
-		items: slices.Clone(s.items[s.levels[0]:]), levels: s.levels, height: s.height, capacities: s.capacities,
+		items: slices.Clone(s.items[s.levels[0]:]), levels: s.levels, height: s.height, capacities: slices.Clone(s.capacities),
 		capacity: s.capacity, k: s.k, minK: s.minK, above: s.above, nan: s.nan, min: s.min, max: s.max, coins: s.coins,
 	}
 	for i := range c.height + 1 {

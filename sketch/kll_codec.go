@@ -64,7 +64,7 @@ func (s *KLL) AppendBinary(dst []byte) ([]byte, error) {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(s.minK))
 	dst = append(dst, byte(s.height), 0)
 	for _, start := range s.levels[:s.height] {
-		dst = binary.LittleEndian.AppendUint32(dst, uint32(start-len(s.items)+s.capacity))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(int(start)-len(s.items)+s.capacity))
 	}
 	low, high := s.extremes()
 	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(value(low)))
@@ -79,8 +79,8 @@ func (s *KLL) AppendBinary(dst []byte) ([]byte, error) {
 func (s *KLL) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) }
 
 // UnmarshalBinary makes the sketch what AppendBinary wrote, or Apache DataSketches. The bytes may come from anywhere. It
-// takes memory for the items that are there, at most as many bytes as there are. The NaN count is then 0, and the seed
-// of the coins is a hash of the bytes. If it returns an error, which wraps ErrEncoding, the sketch is as before.
+// takes less than 2 KiB, and for the items no more than there are bytes. The NaN count is then 0, and the seed of the
+// coins is a hash of the bytes. If it returns an error, which wraps ErrEncoding, the sketch is as before.
 func (s *KLL) UnmarshalBinary(data []byte) error {
 	read, err := readKLL(data)
 	if err != nil {
@@ -185,21 +185,20 @@ func (s *KLL) read(data []byte) error {
 	weight := uint64(0)
 	for h := range height {
 		at := imageLevels + 4*h
-		s.levels[h] = int(binary.LittleEndian.Uint32(data[at:])) - first
-		end := n
+		begin, end := int(binary.LittleEndian.Uint32(data[at:]))-first, n
 		if h+1 < height {
 			end = int(binary.LittleEndian.Uint32(data[at+4:])) - first
 		}
-		if s.levels[h] < 0 || end < s.levels[h] || end > n {
-			return fmt.Errorf("%w: level %d is from item %d to %d of %d, at byte %d", ErrEncoding, h, s.levels[h], end, n, at)
+		if begin < 0 || end < begin || end > n {
+			return fmt.Errorf("%w: level %d is from item %d to %d of %d, at byte %d", ErrEncoding, h, begin, end, n, at)
 		}
-		size := uint64(end - s.levels[h])
+		s.levels[h], s.levels[h+1] = int32(begin), int32(end)
+		size := uint64(end - begin)
 		if size > (count-weight)>>h {
 			return fmt.Errorf("%w: the %d items of level %d weigh more than is left of the count %d, at byte %d", ErrEncoding, size, h, count, at)
 		}
 		weight += size << h
 	}
-	s.levels[height] = n
 	if weight != count {
 		return fmt.Errorf("%w: the items weigh %d, where the count at byte 8 is %d", ErrEncoding, weight, count)
 	}
@@ -225,7 +224,7 @@ func (s *KLL) read(data []byte) error {
 		}
 	}
 	for h := 1; h < height; h++ {
-		for i := s.levels[h] + 1; i < s.levels[h+1]; i++ {
+		for i := int(s.levels[h]) + 1; i < int(s.levels[h+1]); i++ {
 			if x, before := value(s.items[i]), value(s.items[i-1]); x < before {
 				return fmt.Errorf("%w: value %v at byte %d of level %d follows %v", ErrEncoding, x, start+8*i, h, before)
 			}
@@ -253,7 +252,7 @@ func (s *KLL) Proto() *quietilev1.KLL {
 	}
 }
 
-// KLLFromProto makes a sketch from a message, which may come from anywhere, with no more memory than its bytes have. If the
+// KLLFromProto makes a sketch from a message, which may come from anywhere, with the memory that UnmarshalBinary takes. If the
 // message is without coins, their seed is a hash of the bytes. The error wraps ErrEncoding or ErrOverflow.
 func KLLFromProto(p *quietilev1.KLL) (*KLL, error) {
 	if p == nil {

@@ -15,7 +15,7 @@ type view struct {
 	high int64
 
 	changes uint64 // when it was made
-	recent  int
+	recent  int32
 }
 
 // sorted returns the view, which is made at the first question after a change, in time O(k). It returns ErrEmpty if there

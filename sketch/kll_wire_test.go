@@ -248,7 +248,7 @@ func damaged(t testing.TB) map[string][]byte {
 	single := bytesOf(t, one)
 	height := int(good[18])
 	items := 20 + 4*height + 16
-	top := items + 8*(s.levels[height-1]-s.levels[0])
+	top := items + 8*int(s.levels[height-1]-s.levels[0])
 	change := func(data []byte, at int, with ...byte) []byte {
 		data = slices.Clone(data)
 		copy(data[at:], with)
@@ -372,7 +372,7 @@ func TestASmallImageTakesLittleMemory(t *testing.T) {
 	}
 	data := bytesOf(t, s)
 	// The items, the sketch itself, and nothing for what may come.
-	if n := testing.AllocsPerRun(10, func() { readKLLOrFail(t, data) }); n > 4 {
+	if n := testing.AllocsPerRun(10, func() { readKLLOrFail(t, data) }); n > 5 {
 		t.Errorf("%v allocations", n)
 	}
 	if got := readKLLOrFail(t, data); len(got.items) != 2 || !got.Equal(s) {
@@ -472,7 +472,7 @@ func goOn(t *testing.T, s *KLL) {
 // checkKLL fails unless a sketch is as its comments say.
 func checkKLL(t testing.TB, s *KLL) {
 	t.Helper()
-	if s.levels[s.height] != len(s.items) || s.levels[0] < s.floor || s.floor != max(0, len(s.items)-s.capacity) || s.Retained() > s.capacity {
+	if int(s.levels[s.height]) != len(s.items) || s.levels[0] < s.floor || int(s.floor) != max(0, len(s.items)-s.capacity) || s.Retained() > s.capacity {
 		t.Fatalf("levels %v, floor %d, %d items, capacity %d", s.levels[:s.height+1], s.floor, len(s.items), s.capacity)
 	}
 	var above uint64
