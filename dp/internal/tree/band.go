@@ -11,7 +11,7 @@ type Band struct {
 
 // Band returns the band of a confidence in (0, 1). With Laplace noise it takes O(Buckets·levels) time and some twenty logarithms for each bucket.
 // The bounds are union bounds over the 2·Buckets − 1 counts before, and from, each bucket, each by Chernoff's method from the variance of its least-squares estimate and the
-// largest weight that a single noise has in it (docs/proofs/tree.md, lemma 5). They hold for fewer than 2⁶² records, rounding of float64 aside.
+// largest weight that a single noise has in it (docs/proofs/tree.md, lemma 4). They hold for fewer than 2⁶² records, rounding of float64 aside.
 func (t *Tree) Band(confidence float64) *Band {
 	buckets := t.problem.Buckets
 	// Two sides for each of 2·Buckets − 1 counts.
@@ -163,7 +163,7 @@ func (s *spreads) below(level, i int) float64 {
 	return s.before[level+1][to] - s.before[level+1][from]
 }
 
-// at returns the spread of the estimate of (records before a bucket) − q·(all records), by tree.md, lemma 4.
+// at returns the spread of the estimate of (records before a bucket) − q·(all records), by tree.md, lemma 3.
 func (s *spreads) at(bucket int, q float64) spread {
 	root := s.t.variance[0][0]
 	if bucket == s.t.problem.Buckets {

@@ -18,7 +18,7 @@ type Tree struct {
 
 // fit estimates all counts from the noisy ones by weighted least squares, subject to the counts of children adding up to their parent's. It is the two-pass algorithm
 // of Hay, Rastogi, Miklau, Suciu, "Boosting the accuracy of differentially private histograms through consistency" (VLDB 2010), section 4.1, with variances that differ
-// by level and any number of children (tree.md, lemma 3).
+// by level and any number of children (tree.md, lemma 2).
 func fit(p *Problem, noisy [][]int64) *Tree {
 	noise, err := p.noise()
 	if err != nil {
