@@ -119,6 +119,9 @@ func (p *Publisher) Add(s Sample) error {
 	if !utf8.ValidString(s.Metric) || !utf8.ValidString(s.Unit) {
 		return fmt.Errorf("metric %q or unit %q is not UTF-8", s.Metric, s.Unit)
 	}
+	if len(s.Unit) > subject.MaxUnit || len(s.Metric) > subject.MaxUnit {
+		return fmt.Errorf("metric %.40q or unit %.40q is longer than %d bytes", s.Metric, s.Unit, subject.MaxUnit)
+	}
 	if y := s.Time.Year(); !s.Time.IsZero() && (y < 1678 || y > 2261) {
 		return fmt.Errorf("time %v is outside the years 1678 to 2261", s.Time)
 	}

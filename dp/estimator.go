@@ -26,7 +26,7 @@ const estimatorHelp = "there are independent and recursive, the latter with arit
 //	recursive:arity=4             three quantiles at each node of the tree
 //	recursive:power=0.5           level i of the tree, from 1, has a share of ε in proportion to i^0.5; 0, the default, makes them equal
 //	recursive:edges               the prior's weight outside of a range goes to its ends
-//	independent                   each of m quantiles on all records with ε/m
+//	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
 //
 // Parameters go together, separated by commas. Errors wrap [ErrOptions]. Nothing is "recursive".
 func ParseEstimator(s string) (Estimator, error) {

@@ -94,3 +94,18 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestIndependentQuantilesAreLimited(t *testing.T) {
+	e, err := ParseEstimator("independent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Quantiles: percentiles(), Epsilon: 1e9, Estimator: e}
+	if err := o.Validate(); err != nil {
+		t.Error(err)
+	}
+	o.Quantiles = append(o.Quantiles, 0.001, 0.002)
+	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "101 quantiles") {
+		t.Errorf("101 independent quantiles: %v", err)
+	}
+}

@@ -31,6 +31,8 @@ const (
 	levels = 40
 	// maxQuantiles limits the work of one release.
 	maxQuantiles = 10_000
+	// maxIndependent does so where each quantile looks at all records.
+	maxIndependent = 100
 	// maxContributions keeps the rate of the exponential mechanism within range.
 	maxContributions = 1 << 40
 )
@@ -100,6 +102,9 @@ func (o Options) Validate() error {
 	}
 	if o.Contributions < 0 || o.Contributions > maxContributions {
 		return fmt.Errorf("%w: contributions %d is not in [1, %d]", ErrOptions, o.Contributions, maxContributions)
+	}
+	if m := len(o.Quantiles); o.Estimator.independent && m > maxIndependent {
+		return fmt.Errorf("%w: %d quantiles are more than the %d that the independent estimator answers", ErrOptions, m, maxIndependent)
 	}
 	if o.Representative != Lower && o.Representative != Within {
 		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)

@@ -6,7 +6,7 @@ import (
 )
 
 func TestAnUnknownMechanismIsRefused(t *testing.T) {
-	fail(t, exitUsage, "", []string{"audit", "--mechanism", "magic"}, `--mechanism "magic": there are recursive`)
+	fail(t, exitUsage, "", []string{"audit", "--mechanism", "magic"}, `--mechanism "magic": there are`, "recursive", "labels")
 }
 
 func TestLossesAreRoundedUp(t *testing.T) {

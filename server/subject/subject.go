@@ -57,6 +57,13 @@ const DefaultPartitions = 16
 // server lets through is dead-lettered.
 const MaxPayload = 1 << 20
 
+// MaxLoad is the largest number of values of a sketch that is loaded: so few that no window's count ever reaches its limit, which would make an error of a release
+// depend on the data.
+const MaxLoad = 1 << 48
+
+// MaxUnit is the longest name of a unit, in bytes. Names are UTF-8.
+const MaxUnit = 1024
+
 // Partition is the partition of a key among n: FNV-1a-32 of its bytes modulo n, which is what the
 // server's partition() mapping computes.
 func Partition(key string, n int) int {

@@ -222,6 +222,9 @@ func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quieti
 	if !b.Grid().Equal(grid) {
 		return nil, fmt.Errorf("%w: the sketch has grid %v, metric %s has %v", control.ErrInvalid, b.Grid(), m.GetName(), grid)
 	}
+	if b.Count() > subject.MaxLoad {
+		return nil, fmt.Errorf("%w: the sketch has %d values: at most %d are loaded at once", control.ErrInvalid, b.Count(), uint64(subject.MaxLoad))
+	}
 	start, end := policy.WindowOf(m, l.GetWindowStartUnixNano())
 	if start != l.GetWindowStartUnixNano() || end != l.GetWindowEndUnixNano() {
 		return nil, fmt.Errorf("%w: %s to %s is no window of metric %s, whose windows last %s", control.ErrInvalid,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -222,8 +221,8 @@ func (c *column) decode(data []byte) error {
 			return errFraming
 		}
 	}
-	// proto3 strings are UTF-8; a dead letter could not hold anything else.
-	if !utf8.Valid(c.metric) || slices.ContainsFunc(c.units, func(u string) bool { return !utf8.ValidString(u) }) {
+	// proto3 strings are UTF-8; a dead letter could not hold anything else. The metric is not a unit's doing, but the units are.
+	if !utf8.Valid(c.metric) {
 		return errFraming
 	}
 	rows := len(c.values)

@@ -10,7 +10,9 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -380,7 +382,7 @@ func (r *rejects) add(reason, metric string, s sample) {
 	if !seen {
 		unit = uint32(len(c.Units))
 		r.units[i][s.unit] = unit
-		c.Units = append(c.Units, s.unit)
+		c.Units = append(c.Units, strings.ToValidUTF8(s.unit, "\uFFFD")) // the message holds nothing else
 	}
 	c.UnitIndex = append(c.UnitIndex, unit)
 }
@@ -459,6 +461,9 @@ func (e *Engine) applyColumn(p *partition, m Message, c *column) error {
 // checkRow says why a row of a batch cannot be counted, or "". Rows go to the dead letters by reason, so
 // that a reason must not quote what may differ from row to row.
 func (e *Engine) checkRow(p *partition, mt *metric, s sample) string {
+	if reason := checkUnit(s.unit); reason != "" {
+		return reason
+	}
 	if checkWeight(s.weight) != nil {
 		return fmt.Sprintf("the weight is outside 1 to %d", uint64(maxWeight))
 	}
@@ -466,6 +471,18 @@ func (e *Engine) checkRow(p *partition, mt *metric, s sample) string {
 		if want := subject.Partition(s.unit, len(e.partitions)); want != p.id {
 			return fmt.Sprintf("wrong partition: unit belongs to partition %d", want)
 		}
+	}
+	return ""
+}
+
+// checkUnit says why a name is not that of a unit, or "". One unit's name must not keep the samples of others from being counted, so it is
+// checked row by row.
+func checkUnit(unit string) string {
+	switch {
+	case len(unit) > subject.MaxUnit:
+		return fmt.Sprintf("the unit's name is longer than %d bytes", subject.MaxUnit)
+	case !utf8.ValidString(unit):
+		return "the unit's name is not UTF-8"
 	}
 	return ""
 }
@@ -626,7 +643,7 @@ func (e *Engine) load(p *partition, m Message, l *quietilev1.Load) error {
 	}
 	v := mt.at(l.GetWindowStartUnixNano())
 	s, err := sketch.FromProto(l.GetSketch())
-	if v == nil || err != nil || !s.Grid().Equal(v.grid) {
+	if v == nil || err != nil || !s.Grid().Equal(v.grid) || s.Count() > subject.MaxLoad {
 		e.letter(m, l.GetMetric(), "a load that does not fit the metric's declaration", "")
 		return nil
 	}

@@ -1,12 +1,14 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -515,6 +517,33 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What is wrong with a unit's name is that unit's affair: its rows are dead letters, and the others of the batch count.
+func TestABadNameOfAUnitRejectsItsRowsAlone(t *testing.T) {
+	j := newJourney(t)
+	j.now = origin + minute
+	p := subject.Partition("ann", partitions)
+	data, err := proto.Marshal(&quietilev1.SampleBatch{Columns: []*quietilev1.SampleColumn{{
+		Metric: "age", Values: []float64{1, 2, 3, 4}, Units: []string{"ann", "bad?", strings.Repeat("x", subject.MaxUnit+1)}, UnitIndex: []uint32{0, 1, 2, 0},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.add(subject.Batch(p), bytes.Replace(data, []byte("bad?"), []byte("bad\xff"), 1))
+	s, letters := run(t, j.log)
+	st, err := s.Stats("age", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reasons []string
+	for _, r := range letters {
+		reasons = append(reasons, r)
+	}
+	slices.Sort(reasons)
+	if st.Accepted != 2 || st.Dead != 2 || len(reasons) != 2 || !strings.Contains(reasons[0], "1024 bytes") || !strings.Contains(reasons[1], "UTF-8") {
+		t.Errorf("%+v, dead letters %q", st, reasons)
+	}
 }
 
 func TestCountsOfTwoVersionsOfAMetricStayApart(t *testing.T) {

@@ -27,6 +27,9 @@ import (
 	"github.com/quietile/quietile/sketch"
 )
 
+// storeTimeout is how long the ledger may take to store an answer.
+const storeTimeout = 30 * time.Second
+
 // ErrNotSealed says that samples may still enter the window asked for.
 var ErrNotSealed = errors.New("the window is not sealed")
 
@@ -37,7 +40,11 @@ type Service struct {
 	partitions int
 	now        func() time.Time
 
-	mu     sync.Mutex // one release at a time: the ledger has one writer
+	// turn is held by the one release that is being made: the ledger has one writer, and so two that ask the same at once get the same.
+	turn sync.Mutex
+	// mu guards the ledger in memory. It is never held while data is read or an answer is drawn, which take time that depends on the
+	// data: who asks for a budget or for an answer that is stored must not wait for that.
+	mu     sync.Mutex
 	ledger *Ledger
 	// charged runs between the charge and the reading of data. Tests end the process there.
 	charged func()
@@ -65,13 +72,16 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 		return nil, false, err
 	}
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.ledger.answer(entry); a != nil {
+	if a := s.stored(entry); a != nil {
+		return arrange(a, q), false, nil
+	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if a := s.stored(entry); a != nil {
 		return arrange(a, q), false, nil
 	}
 	var bought *quietilev1.ReleaseResult
-	err = s.ledger.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: entry}}, func() error {
+	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: entry}}, func() error {
 		if bought = s.ledger.answer(entry); bought != nil {
 			return errBought
 		}
@@ -109,12 +119,29 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	for _, v := range released.Quantiles {
 		result.Quantiles = append(result.Quantiles, &quietilev1.ReleasedQuantile{Q: v.Q, Value: v.Value, Lower: v.Lower, Upper: v.Upper})
 	}
-	// Another releaser's records do not matter any more: the charge stands.
-	err = s.ledger.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Answer{Answer: result}}, func() error { return nil })
+	// Another releaser's records do not matter any more: the charge stands. Nor does it matter whether somebody still waits, since how long an answer takes
+	// depends on the data, and whether there is one must not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Answer{Answer: result}}, func() error { return nil })
 	if err != nil {
 		return nil, false, err
 	}
 	return arrange(result, q), true, nil
+}
+
+// stored returns the answer that was bought for an entry like this one, or nil.
+func (s *Service) stored(e *quietilev1.LedgerEntry) *quietilev1.ReleaseResult {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ledger.answer(e)
+}
+
+// append appends to the ledger if check, which runs on the newest state of it, returns nil.
+func (s *Service) append(ctx context.Context, r *quietilev1.LedgerRecord, check func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ledger.append(ctx, r, check)
 }
 
 // errBought ends an attempt to buy what another releaser has bought meanwhile.
