@@ -310,7 +310,7 @@ func TestProblemOutOfRangeIsRefused(t *testing.T) {
 // Every interval of a band holds in at least the stated share of releases, for all buckets and quantiles at once.
 func TestBandsHold(t *testing.T) {
 	random, g := seeded(t)
-	f := func(p *Problem, confidence float64, releases int) {
+	f := func(p *Problem, confidence float64, releases int, calculated, simulated float64) {
 		t.Helper()
 		records := make([]uint64, p.Buckets)
 		for i := range records {
@@ -328,48 +328,77 @@ func TestBandsHold(t *testing.T) {
 		for q := int64(Unit / 20); q < Unit; q += Unit / 20 {
 			qs = append(qs, q)
 		}
-		held, width, needed := 0, 0.0, []float64(nil)
-		for range releases {
-			tree := Release(p, g)
-			band := tree.Band(confidence)
-			ok, worst := true, 0.0
+		holds := func(tree *Tree, band *Band) bool {
 			for i := range truth {
-				least, most := band.CDF(i)
-				ok = ok && least <= truth[i]+1e-6 && truth[i] <= most+1e-6
-				worst = max(worst, math.Abs(tree.prefix[i]-truth[i]))
+				if least, most := band.CDF(i); truth[i] < least-1e-6 || truth[i] > most+1e-6 {
+					return false
+				}
 			}
 			for i, cut := range tree.Quantiles(qs) {
 				low, high := band.RankError(qs[i], cut)
 				start, end := int(cut>>CellBits), int((cut+1<<CellBits-1)>>CellBits)
-				target := float64(qs[i]) / Unit * n
-				ok = ok && truth[start] <= target+high+1e-6 && truth[end] >= target+low-1e-6
+				if target := float64(qs[i]) / Unit * n; truth[start] > target+high+1e-6 || truth[end] < target+low-1e-6 {
+					return false
+				}
 			}
-			if ok {
+			return true
+		}
+		// Half of the widest interval, where truth is far from 0 and n, against the largest error of a count, both in their quantiles.
+		width := func(b *Band) float64 {
+			w := 0.0
+			for i := range truth {
+				least, most := b.CDF(i)
+				w = max(w, (most-least)/2)
+			}
+			return w
+		}
+		held, heldSimulated, wide, wideSimulated, needed := 0, 0, 0.0, 0.0, []float64(nil)
+		for range releases {
+			tree := Release(p, g)
+			worst := 0.0
+			for i := range truth {
+				worst = max(worst, math.Abs(tree.prefix[i]-truth[i]))
+			}
+			needed = append(needed, worst)
+			band := tree.Band(confidence)
+			if holds(tree, band) {
 				held++
 			}
-			w := 0.0
-			s := tree.spreads()
-			logInverse := math.Log(float64(4*p.Buckets-2) / (1 - confidence))
-			for i := 1; i <= p.Buckets; i++ {
-				w = max(w, s.at(i, 0).bound(logInverse))
+			wide = max(wide, width(band))
+			band = tree.CalibratedBand(confidence, 59, g)
+			if holds(tree, band) {
+				heldSimulated++
 			}
-			width, needed = w, append(needed, worst)
+			wideSimulated += width(band) / float64(releases)
 		}
 		slices.Sort(needed)
-		quantile := needed[int(confidence*float64(releases))]
-		t.Logf("%v: held in %d of %d; half-width at most %.1f where %.1f were needed", p, held, releases, width, quantile)
-		if float64(held) < confidence*float64(releases) {
-			t.Errorf("%v: held in %d of %d", p, held, releases)
+		enough := needed[int(confidence*float64(releases))]
+		t.Logf("%v: %d releases, of which calculated bands held in %d and simulated in %d; half-widths %.1f and %.1f where %.1f were needed",
+			p, releases, held, heldSimulated, wide, wideSimulated, enough)
+		// Three standard deviations for the simulated one, whose confidence is nearly exact.
+		slack := 3 * math.Sqrt(float64(releases)*confidence*(1-confidence))
+		if float64(held) < confidence*float64(releases) || float64(heldSimulated) < confidence*float64(releases)-slack {
+			t.Errorf("%v: held in %d and %d of %d", p, held, heldSimulated, releases)
 		}
-		if width > 3*quantile {
-			t.Errorf("%v: half-width %.1f is more than three times the %.1f needed", p, width, quantile)
+		if wide > calculated*enough || wideSimulated > simulated*enough {
+			t.Errorf("%v: half-widths %.1f and %.1f are more than %g and %g times the %.1f needed", p, wide, wideSimulated, calculated, simulated, enough)
 		}
 	}
-	f(&Problem{Buckets: 64, Branching: 2, Epsilon: Unit, Contributions: 1}, 0.95, 2000)
-	f(&Problem{Buckets: 100, Branching: 4, Epsilon: Unit / 10, Contributions: 2, Shares: Geometric(5, 3, 2)}, 0.95, 1000)
-	f(&Problem{Buckets: 100, Branching: 3, Noise: Gaussian, Rho: Unit / 100, Contributions: 1}, 0.95, 1000)
-	f(&Problem{Buckets: 30, Branching: 2, Levels: 2, Epsilon: 5 * Unit, Contributions: 1}, 0.9, 1000)
-	f(&Problem{Buckets: 1024, Branching: 16, Epsilon: Unit, Contributions: 1}, 0.95, 200)
+	f(&Problem{Buckets: 64, Branching: 2, Epsilon: Unit, Contributions: 1}, 0.95, 500, 3, 2)
+	f(&Problem{Buckets: 100, Branching: 4, Epsilon: Unit / 10, Contributions: 2, Shares: Geometric(5, 3, 2)}, 0.95, 200, 3, 2)
+	f(&Problem{Buckets: 100, Branching: 3, Noise: Gaussian, Rho: Unit / 100, Contributions: 1}, 0.95, 200, 3, 2)
+	f(&Problem{Buckets: 30, Branching: 2, Levels: 2, Epsilon: 5 * Unit, Contributions: 1}, 0.9, 300, 3.5, 2)
+	f(&Problem{Buckets: 1024, Branching: 16, Epsilon: Unit, Contributions: 1}, 0.95, 40, 3, 2)
+}
+
+func TestTooFewRunsPanic(t *testing.T) {
+	_, g := seeded(t)
+	defer func() {
+		if r := recover(); r == nil {
+			t.Error("no panic")
+		}
+	}()
+	Release(&Problem{Buckets: 4, Branching: 2, Epsilon: Unit, Contributions: 1}, g).CalibratedBand(0.95, 18, g)
 }
 
 func BenchmarkRelease(b *testing.B) {
