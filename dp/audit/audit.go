@@ -71,7 +71,7 @@ func Cases() []Case {
 		c.Pairs = append(c.Pairs, [2][]uint64{x, y})
 		return c
 	}
-	return append(noisyTreeCases(), []Case{
+	return append([]Case{
 		recursiveCase("one cell a bucket", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 8),
 		recursiveCase("one cell a bucket, prior 1:3:2", 0, []int64{u / 10}, 1, 1, []uint64{1, 3, 2}, 8),
 		recursiveCase("one cell a bucket", 0, []int64{u / 10, 9 * u / 10}, 1, 1, []uint64{1, 1, 1}, 6),
@@ -107,7 +107,7 @@ func Cases() []Case {
 		treeCase("two cells a bucket", tree{edges: true}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 5),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}...)
+	}, noisyTreeCases()...)
 }
 
 // groupsCase is the recursive estimator on two groups of records, with the same buckets each, whose answers are released together (docs/proofs/labels.md). A unit's
