@@ -339,7 +339,7 @@ func TestPlainPublishersAreCountedAndBadInputIsDeadLettered(t *testing.T) {
 		`dead.nothing: unknown metric "nothing"`,
 		"dead.load: the time",
 		"dead._: the payload is not a protobuf SampleBatch",
-		"dead._: the payload is not a protobuf SampleBatch",
+		`dead._: unknown metric "XX"`, // the unit's name is not what is wrong first
 		"dead.load: the payload has 8388608 bytes: at most 1048576 are taken; cut to 4194304 bytes",
 		`dead._: unknown metric "xxx`,
 	}
