@@ -27,6 +27,9 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("recursive:edges,power=0.50,arity=3", "recursive:arity=3,power=0.5,edges")
 	f("recursive:power=-1", "recursive:power=-1")
 	f("independent", "independent")
+	f("tree", "tree")
+	f("tree:branching=8", "tree")
+	f("tree:branching=16", "tree:branching=16")
 }
 
 func TestWrongEstimatorsNameTheField(t *testing.T) {
@@ -34,6 +37,10 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"median":                       `"median": there are`,
 		"independent:arity=2":          "there are",
 		"recursive:":                   "there are",
+		"tree:":                        "there are",
+		"tree:branching=1":             `branching "1"`,
+		"tree:branching=x":             `branching "x"`,
+		"tree:arity=2":                 "there are",
 		"recursive:arity=1":            `arity "1"`,
 		"recursive:arity=65":           `arity "65"`,
 		"recursive:arity":              `arity ""`,
@@ -62,6 +69,7 @@ func TestCostsOfEstimators(t *testing.T) {
 		}
 	}
 	f("independent", 4e9, 0.3, 0.6)
+	f("tree", 32e9, 0.3, 0.6)
 	f("recursive", 4e9, 0.25, 0.5, 0.75)
 	f("recursive:arity=4", 2666666667, 0.25, 0.5, 0.75)
 	f("recursive:power=1", int64(math.Ceil(8e9*5/9)), 0.25, 0.5, 0.75)
@@ -74,7 +82,7 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent"} {
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)
@@ -107,5 +115,29 @@ func TestIndependentQuantilesAreLimited(t *testing.T) {
 	o.Quantiles = append(o.Quantiles, 0.001, 0.002)
 	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "101 quantiles") {
 		t.Errorf("101 independent quantiles: %v", err)
+	}
+}
+
+// What a tree cannot do is refused before it is paid for, whatever the grid.
+func TestTreesThatCannotBeAreRefused(t *testing.T) {
+	e, err := ParseEstimator("tree:branching=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{
+		{Quantiles: []float64{0.5}, Epsilon: 10, Estimator: e},
+		{Quantiles: []float64{0.5}, Epsilon: 1000, Contributions: 1 << 40, Estimator: e},
+	} {
+		if err := o.Validate(); !errors.Is(err, ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	o := Options{Quantiles: []float64{0.5}, Epsilon: 1e9, Contributions: 1 << 20, Estimator: e}
+	if err := o.Validate(); err != nil {
+		t.Errorf("%+v: %v", o, err)
+	}
+	r, err := Release(sketch.NewBinned(linear(t, 0, 1, 3)), o)
+	if err != nil || r.Prior != "none" || len(r.Quantiles) != 1 {
+		t.Errorf("a tree of nothing: %+v, %v", r, err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/recursive"
+	"github.com/quietile/quietile/dp/internal/tree"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
@@ -106,6 +107,12 @@ func (o Options) Validate() error {
 	if m := len(o.Quantiles); o.Estimator.independent && m > maxIndependent {
 		return fmt.Errorf("%w: %d quantiles are more than the %d that the independent estimator answers", ErrOptions, m, maxIndependent)
 	}
+	if o.Estimator.branching > 0 {
+		// What the deepest tree can take any other can: no grid makes an error of it after it was paid for.
+		if err := o.noisyTree(2 * sketch.MaxBuckets).Check(); err != nil {
+			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
+		}
+	}
 	if o.Representative != Lower && o.Representative != Within {
 		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)
 	}
@@ -143,7 +150,7 @@ func distinct(nominal []int64) []int64 {
 }
 
 // Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. Each draw spends a share ε′ of ε, and ε′²/8 of ρ; the cost is
-// that of the dearest path of the tree of quantiles. Options that [Options.Validate] refuses cost nothing, for they release nothing.
+// that of the dearest path of the tree of quantiles. A tree of noisy counts spends ε²/2 of ρ. Options that [Options.Validate] refuses cost nothing, for they release nothing.
 func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	nominal, err := o.nominal()
 	if err != nil || o.Validate() != nil {
@@ -151,9 +158,12 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	}
 	// ρ = ε²/8·Rho, so in billionths e²/(8·10⁹)·Rho for ε = e/10⁹.
 	e := big.NewInt(int64(o.Epsilon))
-	m := len(distinct(nominal))
-	arity, shares := o.Estimator.tree(m)
-	cost := recursive.Rho(m, arity, shares)
+	cost := big.NewRat(4, 1) // of ε²/8: a pure mechanism is ε²/2-zCDP (Bun, Steinke 2016, proposition 1.4)
+	if o.Estimator.branching == 0 {
+		m := len(distinct(nominal))
+		arity, shares := o.Estimator.tree(m)
+		cost = recursive.Rho(m, arity, shares)
+	}
 	cost.Mul(cost, new(big.Rat).SetFrac(e.Mul(e, e), big.NewInt(8*epsilonUnit)))
 	rho, rem := new(big.Int).QuoRem(cost.Num(), cost.Denom(), new(big.Int))
 	if rem.Sign() > 0 {
@@ -171,7 +181,7 @@ func Release(s *sketch.Binned, o Options) (*Result, error) {
 	return release(s, o, exact.New())
 }
 
-func release(s *sketch.Binned, o Options, sampler exact.Sampler) (*Result, error) {
+func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -191,31 +201,68 @@ func release(s *sketch.Binned, o Options, sampler exact.Sampler) (*Result, error
 		return nil, err
 	}
 	o.Contributions = max(o.Contributions, 1)
-	p := &recursive.Problem{
-		Levels:        levels,
-		Weights:       weights,
-		Quantiles:     distinct(nominal),
-		Epsilon:       int64(o.Epsilon),
-		Contributions: uint64(o.Contributions),
-		Edges:         o.Estimator.edges,
+	asked := distinct(nominal)
+	var cuts []uint64
+	if o.Estimator.branching > 0 {
+		cuts = o.countTree(s, asked, sampler)
+	} else {
+		cuts = o.recursive(s, asked, weights, sampler)
 	}
-	p.Arity, p.Shares = o.Estimator.tree(len(p.Quantiles))
-	for bucket, n := range s.All() {
-		p.Counts = append(p.Counts, recursive.Count{Bucket: bucket, Records: n})
-	}
-	cuts := recursive.Solve(p, sampler)
 	r := &Result{
 		Estimator:     o.Estimator.String(),
 		Contributions: o.Contributions,
 		Neighbours:    "add-remove",
 		Prior:         o.Prior.Name(),
 	}
+	if o.Estimator.branching > 0 {
+		r.Prior = noPrior
+	}
 	r.Epsilon, r.NanoRho = Cost(o)
 	for i, q := range o.Quantiles {
-		j, _ := slices.BinarySearch(p.Quantiles, nominal[i])
+		j, _ := slices.BinarySearch(asked, nominal[i])
 		r.Quantiles = append(r.Quantiles, answer(grid, cuts[j], q, o.Representative))
 	}
 	return r, nil
+}
+
+// noPrior is the prior of a release that uses none.
+const noPrior = "none"
+
+// recursive returns a cut for each of the quantiles by the recursive estimator.
+func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) []uint64 {
+	p := &recursive.Problem{
+		Levels:        levels,
+		Weights:       weights,
+		Quantiles:     quantiles,
+		Epsilon:       int64(o.Epsilon),
+		Contributions: uint64(o.Contributions),
+		Edges:         o.Estimator.edges,
+	}
+	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))
+	for bucket, n := range s.All() {
+		p.Counts = append(p.Counts, recursive.Count{Bucket: bucket, Records: n})
+	}
+	return recursive.Solve(p, sampler)
+}
+
+// countTree returns a cut for each of the quantiles from a tree of noisy counts.
+func (o Options) countTree(s *sketch.Binned, quantiles []int64, sampler exact.NoiseSampler) []uint64 {
+	p := o.noisyTree(s.Grid().Len())
+	for bucket, n := range s.All() {
+		p.Counts = append(p.Counts, tree.Count{Bucket: bucket, Records: n})
+	}
+	return tree.Release(p, sampler).Quantiles(quantiles)
+}
+
+// noisyTree returns the tree over so many buckets, without counts.
+func (o Options) noisyTree(buckets int) *tree.Problem {
+	return &tree.Problem{
+		Buckets:       buckets,
+		Branching:     o.Estimator.branching,
+		Noise:         tree.Laplace,
+		Epsilon:       int64(o.Epsilon),
+		Contributions: uint64(max(o.Contributions, 1)),
+	}
 }
 
 // answer turns a cut into numbers: a function of the grid and the cut alone, since anything else that knew the data would have to be charged.
