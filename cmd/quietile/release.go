@@ -114,7 +114,7 @@ func newReleaseCommand() *cobra.Command {
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
 	f.groups = addGroupFlags(cmd)
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
-	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, independent")
+	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
 	flags.IntVar(&f.bins, "bins", 0, "number of buckets between --min and --max (default: at most 8192)")
