@@ -11,6 +11,7 @@ import (
 
 // An Estimator is a way to answer quantiles, with its parameters, which are public. The zero value is "recursive".
 type Estimator struct {
+	auto        bool
 	independent bool
 	branching   int // of the tree of noisy counts; 0 means another estimator
 	arity       int // 0 means 2
@@ -19,7 +20,7 @@ type Estimator struct {
 }
 
 // estimatorHelp is what a wrong description is told.
-const estimatorHelp = "there are independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, and tree, with branching=2 to 1024"
+const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, and tree, with branching=2 to 1024"
 
 // defaultBranching is the one with the least error of those that were tried on 8192 buckets.
 const defaultBranching = 8
@@ -30,6 +31,7 @@ const defaultBranching = 8
 //	recursive:arity=4             three quantiles at each node of the tree
 //	recursive:power=0.5           level i of the tree, from 1, has a share of ε in proportion to i^0.5; 0, the default, makes them equal
 //	recursive:edges               the prior's weight outside of a range goes to its ends
+//	auto                          the one of the others that is expected to err least (see Options.Choose)
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
 //	tree:branching=16             with 16 children to a node instead of 8
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
@@ -40,6 +42,9 @@ func ParseEstimator(s string) (Estimator, error) {
 	name, rest, more := strings.Cut(s, ":")
 	switch {
 	case name == "recursive" || s == "":
+	case name == "auto" && !more:
+		e.auto = true
+		return e, nil
 	case name == "tree":
 		e.branching = defaultBranching
 		if !more {
@@ -96,6 +101,9 @@ func ParseEstimator(s string) (Estimator, error) {
 
 // String returns the description that [ParseEstimator] reads. Estimators that do the same print alike.
 func (e Estimator) String() string {
+	if e.auto {
+		return "auto"
+	}
 	if e.independent {
 		return "independent"
 	}

@@ -3,6 +3,7 @@ package dp
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("recursive:edges,power=0.50,arity=3", "recursive:arity=3,power=0.5,edges")
 	f("recursive:power=-1", "recursive:power=-1")
 	f("independent", "independent")
+	f("auto", "auto")
 	f("tree", "tree")
 	f("tree:branching=8", "tree")
 	f("tree:branching=16", "tree:branching=16")
@@ -37,6 +39,7 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"median":                       `"median": there are`,
 		"independent:arity=2":          "there are",
 		"recursive:":                   "there are",
+		"auto:n=3":                     "there are",
 		"tree:":                        "there are",
 		"tree:branching=1":             `branching "1"`,
 		"tree:branching=x":             `branching "x"`,
@@ -139,5 +142,46 @@ func TestTreesThatCannotBeAreRefused(t *testing.T) {
 	r, err := Release(sketch.NewBinned(linear(t, 0, 1, 3)), o)
 	if err != nil || r.Prior != "none" || len(r.Quantiles) != 1 {
 		t.Errorf("a tree of nothing: %+v, %v", r, err)
+	}
+}
+
+// The choice is made by simulation, without data: the recursion for few quantiles, a tree for very many, and the same each time.
+func TestAutoChoosesWithoutData(t *testing.T) {
+	g := linear(t, 0, 100, 4096)
+	f := func(m int, want string) {
+		t.Helper()
+		var qs []float64
+		for i := 1; i <= m; i++ {
+			qs = append(qs, math.Round(float64(i)/float64(m+1)*1e6)/1e6)
+		}
+		o := Options{Quantiles: qs, Epsilon: 1e9, Records: 100_000}
+		first, err := o.Choose(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := o.Choose(g)
+		if err != nil || !slices.Equal(first, again) {
+			t.Errorf("%d quantiles: %v, then %v, %v", m, first, again, err)
+		}
+		if got := first[0].Estimator.String(); !strings.HasPrefix(got, want) || first[0].Mean <= 0 || first[0].Max < first[0].Mean {
+			t.Errorf("%d quantiles: %v is chosen, want %s: %+v", m, got, want, first)
+		}
+		for i := 1; i < len(first); i++ {
+			if first[i].Mean*first[i].Max < first[i-1].Mean*first[i-1].Max {
+				t.Errorf("%d quantiles: %v comes after %v", m, first[i], first[i-1])
+			}
+		}
+		if o.Estimator, err = ParseEstimator("auto"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Release(sketch.NewBinned(g), o)
+		if err != nil || r.Estimator != first[0].Estimator.String() {
+			t.Errorf("%d quantiles: released by %+v, %v", m, r, err)
+		}
+	}
+	f(3, "recursive")
+	f(500, "tree")
+	if _, err := (Options{Quantiles: []float64{0.5}, Epsilon: 1e9, Records: 1 << 41}).Choose(g); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "records 2199023255552") {
+		t.Errorf("too many records: %v", err)
 	}
 }

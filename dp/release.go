@@ -32,6 +32,9 @@ const (
 	levels = 40
 	// maxQuantiles limits the work of one release.
 	maxQuantiles = 10_000
+	// maxRecords and unknownRecords are bounds and default of the hint.
+	maxRecords     = 1 << 40
+	unknownRecords = 10_000
 	// maxIndependent does so where each quantile looks at all records.
 	maxIndependent = 100
 	// maxContributions keeps the rate of the exponential mechanism within range.
@@ -58,8 +61,11 @@ type Options struct {
 	Contributions int
 	// Prior weighs the grid's buckets. nil means [prior.Uniform].
 	Prior prior.Prior
-	// Estimator says how ε is spent. The zero value is the recursive estimator.
+	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
+	// Records is about how many records there are, from public knowledge or an earlier release: a hint for the choice of an estimator, at most 2^40. 0 means not known, and
+	// then 10,000.
+	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
 }
@@ -90,6 +96,8 @@ type Result struct {
 	Neighbours string
 	// Prior is the name of the prior.
 	Prior string
+	// Predicted is what made "auto" choose the estimator, nil if another was asked for. It knows nothing of the data.
+	Predicted *Prediction
 }
 
 // Validate makes the checks of [Release] that need no data. Its errors wrap [ErrOptions].
@@ -106,6 +114,9 @@ func (o Options) Validate() error {
 	}
 	if m := len(o.Quantiles); o.Estimator.independent && m > maxIndependent {
 		return fmt.Errorf("%w: %d quantiles are more than the %d that the independent estimator answers", ErrOptions, m, maxIndependent)
+	}
+	if o.Records > maxRecords {
+		return fmt.Errorf("%w: records %d are more than %d", ErrOptions, o.Records, uint64(maxRecords))
 	}
 	if o.Estimator.branching > 0 {
 		// What the deepest tree can take any other can: no grid makes an error of it after it was paid for.
@@ -151,6 +162,7 @@ func distinct(nominal []int64) []int64 {
 
 // Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. Each draw spends a share ε′ of ε, and ε′²/8 of ρ; the cost is
 // that of the dearest path of the tree of quantiles. A tree of noisy counts spends ε²/2 of ρ. Options that [Options.Validate] refuses cost nothing, for they release nothing.
+// The estimator must not be "auto": see [Options.Chosen].
 func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	nominal, err := o.nominal()
 	if err != nil || o.Validate() != nil {
@@ -189,12 +201,13 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	if o.Prior == nil {
 		o.Prior = prior.Uniform()
 	}
-	weights, err := o.Prior.Weights(grid)
-	if err == nil {
-		err = prior.Check(weights, grid.Len())
-	}
+	weights, err := o.weights(grid)
 	if err != nil {
-		return nil, fmt.Errorf("prior %s on grid %v: %w", o.Prior.Name(), grid, err)
+		return nil, err
+	}
+	o, predicted, err := o.Chosen(grid)
+	if err != nil {
+		return nil, err
 	}
 	nominal, err := o.nominal()
 	if err != nil {
@@ -202,17 +215,13 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	}
 	o.Contributions = max(o.Contributions, 1)
 	asked := distinct(nominal)
-	var cuts []uint64
-	if o.Estimator.branching > 0 {
-		cuts = o.countTree(s, asked, sampler)
-	} else {
-		cuts = o.recursive(s, asked, weights, sampler)
-	}
+	cuts := o.cuts(s, asked, weights, sampler)
 	r := &Result{
 		Estimator:     o.Estimator.String(),
 		Contributions: o.Contributions,
 		Neighbours:    "add-remove",
 		Prior:         o.Prior.Name(),
+		Predicted:     predicted,
 	}
 	if o.Estimator.branching > 0 {
 		r.Prior = noPrior
@@ -225,6 +234,14 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	return r, nil
 }
 
+// cuts returns a cut for each of the quantiles, ascending.
+func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) []uint64 {
+	if o.Estimator.branching > 0 {
+		return o.countTree(s, quantiles, sampler)
+	}
+	return o.recursive(s, quantiles, weights, sampler)
+}
+
 // noPrior is the prior of a release that uses none.
 const noPrior = "none"
 
@@ -235,7 +252,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Weights:       weights,
 		Quantiles:     quantiles,
 		Epsilon:       int64(o.Epsilon),
-		Contributions: uint64(o.Contributions),
+		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
 	}
 	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))

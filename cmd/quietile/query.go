@@ -36,7 +36,7 @@ not cover is refused with exit code 3.`,
 	format := addFormat(cmd)
 	f := cmd.Flags()
 	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")
-	f.StringVar(&estimator, "estimator", "", "recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent (default recursive)")
+	f.StringVar(&estimator, "estimator", "", "recursive, recursive:arity=4,power=0.5,edges, auto, tree:branching=8, independent (default recursive)")
 	f.StringVar(&prior, "prior", "", "uniform, cauchy:location=0,scale=1 and others (default uniform)")
 	f.DurationVar(&wait, "wait", 0, "how long to wait for the window to be sealed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,9 @@ Without any of them no range is needed: the buckets are 1.1 % wide and cover all
 cauchy:location=0,scale=1, which expects small numbers but rules no large ones out.
 An answer is its bucket's lower edge, which is the value itself where values are bucket edges, or with
 --representative within (the default on exponential grids) a point inside the bucket.
+
+--estimator auto takes the estimator that is expected to err least, and --explain shows the comparison. It is made by
+simulation on records that are as the prior says, about as many as --n-hint, and never sees the data.
 
 Of a dump all sketches are added up, whatever their keys and windows; --contributions counts a unit's
 records in all of them. Their grid must be the one that the flags describe; --dump --public-grid takes it
@@ -77,6 +81,8 @@ type releaseFlags struct {
 	estimator      string
 	prior          string
 	groups         *groupFlags
+	records        uint64
+	explain        bool
 	anyRange       bool // neither a range nor a grid is given
 	min, max       float64
 	bins           int
@@ -114,7 +120,9 @@ func newReleaseCommand() *cobra.Command {
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
 	f.groups = addGroupFlags(cmd)
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
-	flags.StringVar(&f.estimator, "estimator", "recursive", "recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
+	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
+	flags.Uint64Var(&f.records, "n-hint", 0, "about how many rows there are, if that is public: helps auto to choose (default 10000)")
+	flags.BoolVar(&f.explain, "explain", false, "compare the estimators by simulation, without reading the file, and release nothing")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
 	flags.IntVar(&f.bins, "bins", 0, "number of buckets between --min and --max (default: at most 8192)")
@@ -129,6 +137,9 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 	grid, options, err := f.check(cmd)
 	if err != nil {
 		return err
+	}
+	if f.explain {
+		return f.printComparison(cmd, grid, options)
 	}
 	in, err := openInput(cmd, name)
 	if err != nil {
@@ -162,6 +173,37 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 		return err
 	}
 	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, f.unit(), r))
+}
+
+// predictionView is what is expected of an estimator as it is printed.
+type predictionView struct {
+	Estimator string  `json:"estimator"`
+	Mean      float64 `json:"mean_rank_error"`
+	Max       float64 `json:"max_rank_error"`
+}
+
+func viewPrediction(p dp.Prediction) predictionView {
+	return predictionView{p.Estimator.String(), p.Mean, p.Max}
+}
+
+// printComparison prints what is expected of each estimator, the best first.
+func (f *releaseFlags) printComparison(cmd *cobra.Command, grid *sketch.Grid, options dp.Options) error {
+	if grid == nil {
+		return usagef("--explain reads no file: describe the grid with --min and --max or --grid")
+	}
+	all, err := options.Choose(grid)
+	if err != nil {
+		return err
+	}
+	var views []predictionView
+	var rows [][]string
+	for _, p := range all {
+		v := viewPrediction(p)
+		views = append(views, v)
+		rows = append(rows, []string{v.Estimator, strconv.FormatFloat(v.Mean, 'f', 2, 64), strconv.FormatFloat(v.Max, 'f', 2, 64)})
+	}
+	columns := []tableColumn{word("estimator"), number("mean_rank_error"), number("max_rank_error")}
+	return printRows(cmd.OutOrStdout(), f.format.value, columns, rows, views)
 }
 
 // textFlags are the flags that say how to read a text.
@@ -207,7 +249,7 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if err != nil {
 		return nil, options, usagef("--prior: %w", err)
 	}
-	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights}
+	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights, Records: f.records}
 	return grid, options, asUsage(options.Validate())
 }
 
@@ -364,7 +406,13 @@ func (f *releaseFlags) read(in io.Reader, s *sketch.Binned) (name string, err er
 
 // fileResult returns a release of a file as it is printed.
 func fileResult(metric, unit string, r *dp.Result) resultView {
+	var predicted *predictionView
+	if r.Predicted != nil {
+		v := viewPrediction(*r.Predicted)
+		predicted = &v
+	}
 	return resultView{
+		Predicted:     predicted,
 		Metric:        metric,
 		Estimator:     r.Estimator,
 		Epsilon:       epsilonNumber(r.Epsilon),

@@ -308,3 +308,29 @@ func TestNoRangeIsNeeded(t *testing.T) {
 		}
 	}
 }
+
+func TestExplainComparesEstimatorsWithoutTheFile(t *testing.T) {
+	args := []string{"release", "no such file", "-q", "0.25,0.5,0.75", "--epsilon", "1", "--min", "0", "--max", "100", "--n-hint", "5000", "--explain"}
+	var views []predictionView
+	if err := json.Unmarshal([]byte(succeed(t, "", append(args, "--format", "json")...)), &views); err != nil {
+		t.Fatal(err)
+	}
+	if len(views) < 5 || !strings.HasPrefix(views[0].Estimator, "recursive") || views[0].Mean <= 0 {
+		t.Errorf("%+v", views)
+	}
+	if got := succeed(t, "", args...); !strings.HasPrefix(got, "estimator") || strings.Count(got, "\n") != len(views)+1 {
+		t.Errorf("the table is\n%s", got)
+	}
+	var r struct {
+		Estimator string
+		Predicted *predictionView
+	}
+	out := succeed(t, strings.Repeat("1\n2\n3\n", 100), "release", "-", "-q", "0.25,0.5,0.75", "--epsilon", "1", "--min", "0", "--max", "100", "--n-hint", "5000", "--estimator", "auto", "--format", "json")
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Predicted == nil || *r.Predicted != views[0] || r.Estimator != views[0].Estimator {
+		t.Errorf("chosen %+v, explained %+v", r, views[0])
+	}
+	fail(t, exitUsage, "", []string{"release", "-", "-q", "0.5", "--epsilon", "1", "--dump", "--public-grid", "--explain"}, "--explain", "--grid")
+}

@@ -18,14 +18,16 @@ type resultView struct {
 	Window    *windowView `json:"window"`
 	Estimator string      `json:"estimator"`
 	// Epsilon is the exact decimal, a number in JSON.
-	Epsilon       json.Number    `json:"epsilon"`
-	Delta         float64        `json:"delta"`
-	Neighbours    string         `json:"neighbours"`
-	Unit          string         `json:"unit"`
-	Contributions int            `json:"contributions"`
-	Prior         string         `json:"prior"`
-	ReleaseID     string         `json:"release_id,omitempty"`
-	Quantiles     []quantileView `json:"quantiles"`
+	Epsilon       json.Number `json:"epsilon"`
+	Delta         float64     `json:"delta"`
+	Neighbours    string      `json:"neighbours"`
+	Unit          string      `json:"unit"`
+	Contributions int         `json:"contributions"`
+	Prior         string      `json:"prior"`
+	// Predicted is what made "auto" choose the estimator.
+	Predicted *predictionView `json:"predicted,omitempty"`
+	ReleaseID string          `json:"release_id,omitempty"`
+	Quantiles []quantileView  `json:"quantiles"`
 }
 
 // windowView is a window of event time, [Start, End).
@@ -123,9 +125,18 @@ func printResultTable(w io.Writer, r resultView) error {
 	if r.Contributions == 1 {
 		records = "record"
 	}
-	if _, err := fmt.Fprintf(w, "%s%s, %s, %s prior%s\nunit %s of at most %d %s, %s neighbours\n",
-		name, r.Estimator, loss, r.Prior, window, r.Unit, r.Contributions, records, r.Neighbours); err != nil {
+	prior := r.Prior + " prior"
+	if r.Prior == "none" {
+		prior = "no prior"
+	}
+	if _, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nunit %s of at most %d %s, %s neighbours\n",
+		name, r.Estimator, loss, prior, window, r.Unit, r.Contributions, records, r.Neighbours); err != nil {
 		return err
+	}
+	if r.Predicted != nil {
+		if _, err := fmt.Fprintf(w, "chosen for an expected rank error of %.1f on average and %.1f at most\n", r.Predicted.Mean, r.Predicted.Max); err != nil {
+			return err
+		}
 	}
 	if r.ReleaseID != "" {
 		if _, err := fmt.Fprintf(w, "release %s\n", r.ReleaseID); err != nil {

@@ -185,6 +185,13 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 	if err := opts.Validate(); err != nil {
 		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
 	}
+	buckets, err := sketch.GridFromProto(m.GetGrid())
+	if err != nil {
+		return fail(err)
+	}
+	if opts, _, err = opts.Chosen(buckets); err != nil {
+		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
+	}
 	grid, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.GetGrid())
 	if err != nil {
 		return fail(err)
@@ -200,7 +207,7 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 			Quantiles:          opts.Quantiles,
 			NanoEpsilon:        q.GetNanoEpsilon(),
 			WindowTimeUnixNano: proto.Int64(start),
-			Estimator:          estimator.String(),
+			Estimator:          opts.Estimator.String(),
 			Prior:              opts.Prior.Name(),
 		},
 		WindowStartUnixNano: start,
