@@ -113,17 +113,20 @@ func (c *Client) NewPublisher(ctx context.Context, opts ...PublisherOption) (*Pu
 	return p, nil
 }
 
+// ErrSample is wrapped by the errors of [Publisher.Add] about a sample that cannot be sent. The publisher goes on.
+var ErrSample = errors.New("not a sample")
+
 // Add adds a sample to a batch, and waits while too much is under way. An error of an earlier batch
 // ends the publisher: every later call returns it.
 func (p *Publisher) Add(s Sample) error {
 	if !utf8.ValidString(s.Metric) || !utf8.ValidString(s.Unit) {
-		return fmt.Errorf("metric %q or unit %q is not UTF-8", s.Metric, s.Unit)
+		return fmt.Errorf("%w: metric %q or unit %q is not UTF-8", ErrSample, s.Metric, s.Unit)
 	}
 	if len(s.Unit) > subject.MaxUnit || len(s.Metric) > subject.MaxUnit {
-		return fmt.Errorf("metric %.40q or unit %.40q is longer than %d bytes", s.Metric, s.Unit, subject.MaxUnit)
+		return fmt.Errorf("%w: metric %.40q or unit %.40q is longer than %d bytes", ErrSample, s.Metric, s.Unit, subject.MaxUnit)
 	}
 	if y := s.Time.Year(); !s.Time.IsZero() && (y < 1678 || y > 2261) {
-		return fmt.Errorf("time %v is outside the years 1678 to 2261", s.Time)
+		return fmt.Errorf("%w: time %v is outside the years 1678 to 2261", ErrSample, s.Time)
 	}
 	partition := p.next
 	if s.Unit != "" {

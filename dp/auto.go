@@ -19,8 +19,11 @@ type Prediction struct {
 	Mean, Max float64
 }
 
-// rehearsals is how many releases of each estimator are simulated.
-const rehearsals = 12
+// Of each estimator at most so many releases are simulated, and at least two, in about so many steps.
+const (
+	maxRehearsals  = 12
+	rehearsalSteps = 3_000_000
+)
 
 // Choose compares estimators for these options on a grid, whatever their own Estimator, and returns the one with the least expected error first, and the others in
 // order. It sees the options, the grid and Records, and never the data: records that are distributed as the prior says are released some times by each estimator, by the code
@@ -60,7 +63,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		p := Prediction{Estimator: e}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
-		for range rehearsals {
+		rehearsals := float64(min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals))
+		for range int(rehearsals) {
 			mean, most := rankErrors(s, asked, o.cuts(s, asked, weights, sampler))
 			p.Mean += mean / rehearsals
 			p.Max += most / rehearsals

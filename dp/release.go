@@ -234,6 +234,20 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	return r, nil
 }
 
+// Work returns a bound of the steps that a [Release] with these options takes on a grid, some 30 ns each, whatever the data: who answers others can wait for as long as they may
+// take at most. The estimator must not be "auto".
+func Work(o Options, g *sketch.Grid) uint64 {
+	const splits = 400 // of blocks, for each draw
+	m, buckets := uint64(len(o.Quantiles)), uint64(g.Len())
+	if o.Estimator.branching > 0 {
+		return 2*buckets + m // nodes of the tree
+	}
+	arity, _ := o.Estimator.tree(int(m))
+	draws := min(uint64(arity-1), m)
+	// The ranges of a level are disjoint, and each draw looks at all of its range.
+	return uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
+}
+
 // cuts returns a cut for each of the quantiles, ascending.
 func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) []uint64 {
 	if o.Estimator.branching > 0 {

@@ -51,7 +51,7 @@ type Options struct {
 	// MaxStreamBytes limits the ingest stream: when it is full, publishers are refused until the
 	// worker has caught up. Default 4 GiB.
 	MaxStreamBytes int64
-	// AnswerSlot is the raster of the times at which fresh answers are sent. Default 100 ms.
+	// AnswerSlot is the raster of the times at which fresh answers are stored and sent, one after the other. Default 100 ms.
 	AnswerSlot time.Duration
 	// AcceptLoss starts although the ingest stream lost samples before they were counted.
 	AcceptLoss bool
@@ -166,8 +166,8 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	s.api, err = api.Start(api.Config{
 		Conn: s.conn, Catalog: s.cat, Store: s.store, Worker: s.worker, Partitions: s.opts.Partitions,
-		Release: release.New(s.store, s.cat, ledger, s.opts.Partitions, opts.charged),
-		Slot:    opts.AnswerSlot, Logger: opts.Logger,
+		Release: release.New(s.store, s.cat, ledger, s.opts.Partitions, opts.AnswerSlot, opts.charged),
+		Logger:  opts.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -85,6 +85,61 @@ func TestNothingElseWaitsForARelease(t *testing.T) {
 	}
 }
 
+// Who waits for another's release learns no more from when it ends than who made it: not by the same question, nor by one that is refused.
+func TestWaitersAreAnsweredAtTheSlotToo(t *testing.T) {
+	const slot = 400 * time.Millisecond
+	dir := t.TempDir()
+	charged := make(chan time.Time, 10)
+	s, err := Start(t.Context(), Options{DataDir: dir, Port: -1, AnswerSlot: slot, charged: func() { charged <- time.Now() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	p, err := policy.Parse([]byte(crashPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := AdminSecret(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Connect(s.URL(), client.WithAdmin(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Seal(t.Context(), "size", time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(nanoEpsilon int64) error {
+		_, err := c.Query(t.Context(), &quietilev1.ReleaseRequest{
+			Metric: "size", Quantiles: []float64{0.5}, NanoEpsilon: nanoEpsilon,
+			WindowTimeUnixNano: proto.Int64(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).UnixNano()),
+		})
+		return err
+	}
+	first := make(chan error, 1)
+	go func() { first <- ask(1e8) }()
+	start := <-charged
+	again, beyond := make(chan error, 1), make(chan error, 1)
+	go func() { again <- ask(1e8) }()
+	go func() { beyond <- ask(1e12) }()
+	for name, done := range map[string]chan error{"the first": first, "the same question": again, "a question beyond the budget": beyond} {
+		if err := <-done; (err != nil) != (done == beyond) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(start); took < slot-10*time.Millisecond {
+			t.Errorf("%s is answered %v after the charge, within the slot of %v", name, took, slot)
+		}
+	}
+	if len(charged) > 0 {
+		t.Error("there was another charge")
+	}
+}
+
 func TestAPublisherRefusesLongNames(t *testing.T) {
 	s := start(t, t.TempDir())
 	c, err := client.Connect(s.URL())

@@ -269,7 +269,12 @@ func publishAll(cmd *cobra.Command, c *client.Client, metric string, next sample
 			return errors.Join(fmt.Errorf("%w; the %d samples before it are published", err, sent), p.Close())
 		}
 		s.Metric = metric
-		if err := p.Add(s); err != nil {
+		err = p.Add(s)
+		if errors.Is(err, client.ErrSample) && skipInvalid {
+			skipped++
+			continue
+		}
+		if err != nil {
 			return errors.Join(fmt.Errorf("%w; the %d samples before it are published", err, sent), p.Close())
 		}
 		sent++

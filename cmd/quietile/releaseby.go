@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,10 +174,20 @@ func (f *releaseFlags) readGroups(in io.Reader, grid *sketch.Grid) (metric strin
 			}
 			return "", nil, &rowError{rows.line(), shorten(cells[0]) + " is not a number"}
 		}
+		var unit []byte
+		if g.unitColumn != "" {
+			if unit = bytes.TrimSpace(cells[len(cells)-1]); len(unit) == 0 {
+				if f.skipInvalid {
+					continue
+				}
+				return "", nil, &rowError{rows.line(), "the unit is empty"}
+			}
+		}
 		label = label[:0]
 		for i := range g.by {
-			label = strconv.AppendInt(label, int64(len(cells[1+i])), 10) // so that no two lists of labels look alike
-			label = append(append(label, ':'), cells[1+i]...)
+			cell := bytes.TrimSpace(cells[1+i])
+			label = strconv.AppendInt(label, int64(len(cell)), 10) // so that no two lists of labels look alike
+			label = append(append(label, ':'), cell...)
 		}
 		group := found[string(label)]
 		if group == nil {
@@ -185,7 +196,7 @@ func (f *releaseFlags) readGroups(in io.Reader, grid *sketch.Grid) (metric strin
 		}
 		first := true
 		if g.unitColumn != "" {
-			if ok, first = taker.take(cells[len(cells)-1], group); !ok {
+			if ok, first = taker.take(unit, group); !ok {
 				continue
 			}
 		}

@@ -121,3 +121,12 @@ func TestLabelsAreNotMixedUp(t *testing.T) {
 		t.Errorf("groups %q", got)
 	}
 }
+
+func TestUnitsAreWhoTheyAreWhateverTheSpaceAround(t *testing.T) {
+	in := "who,x\n" + strings.Repeat("ann,1\n ann,1\nann  ,1\n", 300) + "b,9\nc,9\nd,9\ne,9\n"
+	args := []string{"release", "-", "--column", "x", "-q", "0.5", "--epsilon", "900", "--min", "0", "--max", "10", "--unit-column", "who"}
+	if got := succeed(t, in, append(args, "--format", "csv")...); !strings.Contains(got, ",0.5,9") {
+		t.Errorf("ann is not one:\n%s", got)
+	}
+	fail(t, exitFailed, "who,x\na,1\n ,2\n", args, "line 3", "unit is empty")
+}

@@ -46,11 +46,11 @@ type Config struct {
 	Store      *store.Store
 	Worker     *ingest.Worker
 	Partitions int
-	// Slot is the raster of the times at which fresh answers are sent: exact sampling takes time
-	// that depends on the data.
-	Slot   time.Duration
-	Logger *slog.Logger
+	Logger     *slog.Logger
 }
+
+// requestTimeout bounds a request. It is long: whoever waits for others' answers must not be refused for how long those take.
+const requestTimeout = 10 * time.Minute
 
 // Service is the running service.
 type Service struct {
@@ -138,7 +138,7 @@ func add[Q, A any, PQ message[Q], PA message[A]](s *Service, on string, inboxes 
 			return
 		}
 		s.running.Go(func() {
-			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+			ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
 			defer cancel()
 			q := PQ(new(Q))
 			a, err := PA(nil), error(nil)
@@ -196,13 +196,9 @@ func (s *Service) refusal(on string, err error) *nats.Msg {
 	return reply
 }
 
-// query answers a question; a fresh answer waits for the next slot.
+// query answers a question.
 func (s *Service) query(ctx context.Context, q *quietilev1.ReleaseRequest) (*quietilev1.ReleaseResult, error) {
-	start := time.Now()
-	r, fresh, err := s.Release.Release(ctx, q)
-	if fresh {
-		time.Sleep(s.Slot - time.Since(start)%s.Slot)
-	}
+	r, _, err := s.Release.Release(ctx, q)
 	return r, err
 }
 
@@ -221,6 +217,9 @@ func (s *Service) load(ctx context.Context, l *quietilev1.WindowSketch) (*quieti
 	}
 	if !b.Grid().Equal(grid) {
 		return nil, fmt.Errorf("%w: the sketch has grid %v, metric %s has %v", control.ErrInvalid, b.Grid(), m.GetName(), grid)
+	}
+	if m.GetUnit() == quietilev1.Unit_UNIT_USER {
+		return nil, fmt.Errorf("%w: metric %s has the unit user: a sketch does not tell whose samples it counts, so that nothing would bound a user's contributions", control.ErrInvalid, m.GetName())
 	}
 	if b.Count() > subject.MaxLoad {
 		return nil, fmt.Errorf("%w: the sketch has %d values: at most %d are loaded at once", control.ErrInvalid, b.Count(), uint64(subject.MaxLoad))

@@ -25,8 +25,8 @@ type sample struct {
 	weight uint64
 }
 
-// maxWeight bounds a sample's weight, so that no sum of counts can overflow.
-const maxWeight = 1 << 32
+// maxWeight bounds a sample's weight, so that no sum of counts overflows before 2^43 samples.
+const maxWeight = 1 << 20
 
 // decodeSample reads the payload of a single sample: a protobuf Sample, whose first byte is the tag
 // of its value; a JSON object {"value", "time", "unit", "weight"}; or a bare number. Without a time

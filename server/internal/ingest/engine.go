@@ -153,8 +153,12 @@ func NewEngine(s *store.Store, ring *keys.Ring, n int, dead func(DeadLetter)) (*
 
 // loadUnits brings back the contribution counters of the windows and periods that are open.
 func (e *Engine) loadUnits(p *partition, m *metric) error {
-	err := e.store.Units(m.name, p.id, func(start int64, u keys.UnitID, n uint32) {
-		m.window(start, m.at(start)).kept[u] = n
+	err := e.store.Units(m.name, p.id, func(start int64, number uint32, u keys.UnitID, n uint32) {
+		for _, v := range m.versions {
+			if v.GetVersion() == number {
+				m.window(start, v).kept[u] = n
+			}
+		}
 	})
 	if err != nil {
 		return err
@@ -643,7 +647,7 @@ func (e *Engine) load(p *partition, m Message, l *quietilev1.Load) error {
 	}
 	v := mt.at(l.GetWindowStartUnixNano())
 	s, err := sketch.FromProto(l.GetSketch())
-	if v == nil || err != nil || !s.Grid().Equal(v.grid) || s.Count() > subject.MaxLoad {
+	if v == nil || err != nil || !s.Grid().Equal(v.grid) || s.Count() > subject.MaxLoad || v.GetUnit() == quietilev1.Unit_UNIT_USER {
 		e.letter(m, l.GetMetric(), "a load that does not fit the metric's declaration", "")
 		return nil
 	}
@@ -721,14 +725,14 @@ func (e *Engine) flushMetric(b *store.Batch, p *partition, mt *metric) error {
 			w.delta.Reset()
 		}
 		for unit := range w.dirty {
-			if err := b.SetUnit(mt.name, start, p.id, unit, w.kept[unit]); err != nil {
+			if err := b.SetUnit(mt.name, start, id.version, p.id, unit, w.kept[unit]); err != nil {
 				return err
 			}
 		}
 		clear(w.dirty)
 		if end := start + w.version.GetWindowNanos(); mt.isSealed(w.version.Metric, end, p.cursor.Watermark) {
 			if w.kept != nil {
-				if err := b.DropUnits(mt.name, start, p.id); err != nil {
+				if err := b.DropUnits(mt.name, start, id.version, p.id); err != nil {
 					return err
 				}
 			}

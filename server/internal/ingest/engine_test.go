@@ -176,7 +176,7 @@ func outcomeOf(t testing.TB, s *store.Store, letters map[string]string) outcome 
 			must(err)
 			o.Sealed[key], _, err = s.SealedThrough(name, p)
 			must(err)
-			must(s.Units(name, p, func(window int64, u keys.UnitID, n uint32) {
+			must(s.Units(name, p, func(window int64, _ uint32, u keys.UnitID, n uint32) {
 				o.Units[fmt.Sprintf("%s %d %x", key, (window-origin)/hour, u)] = n
 			}))
 			must(s.UnitWindows(name, p, func(period int64, u keys.UnitID, windows []int64) {

@@ -38,6 +38,7 @@ type Service struct {
 	store      *store.Store
 	catalog    *control.Catalog
 	partitions int
+	slot       time.Duration
 	now        func() time.Time
 
 	// turn is held by the one release that is being made: the ledger has one writer, and so two that ask the same at once get the same.
@@ -50,9 +51,31 @@ type Service struct {
 	charged func()
 }
 
-// New returns a service over a ledger that is open.
-func New(s *store.Store, c *control.Catalog, l *Ledger, partitions int, charged func()) *Service {
-	return &Service{store: s, catalog: c, partitions: partitions, now: time.Now, ledger: l, charged: charged}
+// New returns a service over a ledger that is open. A fresh answer is stored and returned at a multiple of the slot after its charge.
+func New(s *store.Store, c *control.Catalog, l *Ledger, partitions int, slot time.Duration, charged func()) *Service {
+	return &Service{store: s, catalog: c, partitions: partitions, slot: slot, now: time.Now, ledger: l, charged: charged}
+}
+
+const (
+	// stepTime is what a step of a release takes at most, three times what it does on a small machine.
+	stepTime = 100 * time.Nanosecond
+	// longest is the longest time that a question may take: then it is refused before it is paid for.
+	longest = 10 * time.Second
+)
+
+// bound returns a time that a release takes at most, whatever the data: a multiple of the slot.
+func (s *Service) bound(o dp.Options, g *sketch.Grid) time.Duration {
+	work := time.Duration(min(dp.Work(o, g), uint64(math.MaxInt64/stepTime))) * stepTime
+	return (work/s.slot + 1) * s.slot
+}
+
+// await waits until a time after a start, or if that has passed until the next slot.
+func (s *Service) await(start time.Time, bound time.Duration) {
+	late := max(time.Since(start)-bound, 0)
+	if late > 0 {
+		late = (late/s.slot + 1) * s.slot
+	}
+	time.Sleep(time.Until(start.Add(bound + late)))
 }
 
 // Release answers a question. fresh is false when the answer was bought before and costs nothing now.
@@ -96,11 +119,11 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	if s.charged != nil {
 		s.charged()
 	}
-	data, err := s.store.Window(m.GetName(), entry.GetWindowStartUnixNano(), m.GetVersion(), grid)
-	if err != nil {
-		return nil, false, err
-	}
-	released, err := dp.Release(data, opts)
+	// How long this takes depends on the data. Whoever waits for the turn, or asks for what is stored, must see nothing of it: the answer, or the error, is there at a time
+	// that the question alone decides.
+	start := time.Now()
+	released, err := s.draw(m, entry, grid, opts)
+	s.await(start, s.bound(opts, grid))
 	if err != nil {
 		return nil, false, err
 	}
@@ -128,6 +151,15 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 		return nil, false, err
 	}
 	return arrange(result, q), true, nil
+}
+
+// draw reads the data and releases it.
+func (s *Service) draw(m *quietilev1.Metric, e *quietilev1.LedgerEntry, grid *sketch.Grid, opts dp.Options) (*dp.Result, error) {
+	data, err := s.store.Window(m.GetName(), e.GetWindowStartUnixNano(), m.GetVersion(), grid)
+	if err != nil {
+		return nil, err
+	}
+	return dp.Release(data, opts)
 }
 
 // stored returns the answer that was bought for an entry like this one, or nil.
@@ -191,6 +223,9 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry
 	}
 	if opts, _, err = opts.Chosen(buckets); err != nil {
 		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
+	}
+	if most := s.bound(opts, buckets); most > max(longest, s.slot) {
+		return fail(fmt.Errorf("%w: %d quantiles by estimator %v on a grid of %d buckets may take %s, longer than %s", control.ErrInvalid, len(opts.Quantiles), opts.Estimator, buckets.Len(), most, longest))
 	}
 	grid, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.GetGrid())
 	if err != nil {

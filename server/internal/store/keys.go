@@ -38,6 +38,11 @@ func countsKey(metric string, window int64, version uint32) []byte {
 	return binary.BigEndian.AppendUint32(appendTime(appendMetric(spaceCounts, metric), window), version)
 }
 
+// windowUnitsKey is the prefix of the keys of all units of a window under a version of the metric.
+func windowUnitsKey(metric string, p int, start int64, version uint32) []byte {
+	return binary.BigEndian.AppendUint32(unitsKey(spaceUnit, metric, p, start), version)
+}
+
 // unitsKey is the prefix of the keys of all units of a window or period.
 func unitsKey(space byte, metric string, p int, start int64) []byte {
 	return appendTime(metricKey(space, metric, p), start)

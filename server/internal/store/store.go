@@ -186,12 +186,12 @@ func (s *Store) Stats(metric string, p int) (st Stats, err error) {
 
 // Units calls f with every unit that has samples in an unsealed window of a metric in a partition:
 // the window's start and how many samples were kept.
-func (s *Store) Units(metric string, p int, f func(window int64, unit keys.UnitID, kept uint32)) error {
-	return s.units(spaceUnit, metric, p, func(start int64, unit keys.UnitID, value []byte) error {
-		if len(value) != 4 {
-			return fmt.Errorf("a unit's counter of %s in partition %d has %d bytes instead of 4", metric, p, len(value))
+func (s *Store) Units(metric string, p int, f func(window int64, version uint32, unit keys.UnitID, kept uint32)) error {
+	return scan(s.db, metricKey(spaceUnit, metric, p), func(rest, value []byte) error {
+		if len(rest) != 8+4+16 || len(value) != 4 {
+			return fmt.Errorf("a unit's counter of %s in partition %d has %d and %d bytes instead of 28 and 4", metric, p, len(rest), len(value))
 		}
-		f(start, unit, binary.BigEndian.Uint32(value))
+		f(timeAt(rest), binary.BigEndian.Uint32(rest[8:]), keys.UnitID(rest[12:]), binary.BigEndian.Uint32(value))
 		return nil
 	})
 }
@@ -307,9 +307,9 @@ func (b *Batch) AddCounts(metric string, window int64, version uint32, p int, s 
 	return b.b.Merge(key, s.AppendCounts(nil), nil)
 }
 
-// SetUnit sets how many samples of a unit a window keeps.
-func (b *Batch) SetUnit(metric string, window int64, p int, unit keys.UnitID, kept uint32) error {
-	return b.b.Set(append(unitsKey(spaceUnit, metric, p, window), unit[:]...), binary.BigEndian.AppendUint32(nil, kept), nil)
+// SetUnit sets how many samples of a unit a window keeps under a version of the metric.
+func (b *Batch) SetUnit(metric string, window int64, version uint32, p int, unit keys.UnitID, kept uint32) error {
+	return b.b.Set(append(windowUnitsKey(metric, p, window, version), unit[:]...), binary.BigEndian.AppendUint32(nil, kept), nil)
 }
 
 // SetUnitWindows sets which windows of a budget period keep samples of a unit.
@@ -321,9 +321,9 @@ func (b *Batch) SetUnitWindows(metric string, period int64, p int, unit keys.Uni
 	return b.b.Set(append(unitsKey(spacePeriod, metric, p, period), unit[:]...), v, nil)
 }
 
-// DropUnits forgets the units of a window that is sealed.
-func (b *Batch) DropUnits(metric string, window int64, p int) error {
-	prefix := unitsKey(spaceUnit, metric, p, window)
+// DropUnits forgets the units of a window that is sealed, under a version of the metric.
+func (b *Batch) DropUnits(metric string, window int64, version uint32, p int) error {
+	prefix := windowUnitsKey(metric, p, window, version)
 	return b.b.DeleteRange(prefix, successor(prefix), nil)
 }
 
