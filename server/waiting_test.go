@@ -13,15 +13,11 @@ import (
 	"github.com/quietile/quietile/server/policy"
 )
 
-// How long a release takes depends on the data. Budgets and answers that are stored do not wait for one, and a release whose asker has
-// gone is finished and stored all the same.
-func TestNothingElseWaitsForARelease(t *testing.T) {
+// sealed starts a server with the windows of size sealed through the first of March.
+func sealed(t *testing.T, slot time.Duration, charged func()) *client.Client {
+	t.Helper()
 	dir := t.TempDir()
-	reached, release := make(chan struct{}), make(chan struct{})
-	s, err := Start(t.Context(), Options{DataDir: dir, Port: -1, AnswerSlot: time.Millisecond, charged: func() {
-		reached <- struct{}{}
-		release <- struct{}{}
-	}})
+	s, err := Start(t.Context(), Options{DataDir: dir, Port: -1, AnswerSlot: slot, charged: charged})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +37,21 @@ func TestNothingElseWaitsForARelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
 	if err := c.Seal(t.Context(), "size", time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// How long a release takes depends on the data. Budgets and answers that are stored do not wait for one, and a release whose asker has
+// gone is finished and stored all the same.
+func TestNothingElseWaitsForARelease(t *testing.T) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	c := sealed(t, time.Millisecond, func() {
+		reached <- struct{}{}
+		release <- struct{}{}
+	})
 	ask := func(ctx context.Context, q float64) (*quietilev1.ReleaseResult, error) {
 		return c.Query(ctx, &quietilev1.ReleaseRequest{
 			Metric: "size", Quantiles: []float64{q}, NanoEpsilon: 1e8,
@@ -88,32 +95,8 @@ func TestNothingElseWaitsForARelease(t *testing.T) {
 // Who waits for another's release learns no more from when it ends than who made it: not by the same question, nor by one that is refused.
 func TestWaitersAreAnsweredAtTheSlotToo(t *testing.T) {
 	const slot = 400 * time.Millisecond
-	dir := t.TempDir()
 	charged := make(chan time.Time, 10)
-	s, err := Start(t.Context(), Options{DataDir: dir, Port: -1, AnswerSlot: slot, charged: func() { charged <- time.Now() }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	p, err := policy.Parse([]byte(crashPolicy))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Apply(t.Context(), p); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := AdminSecret(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.Connect(s.URL(), client.WithAdmin(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.Seal(t.Context(), "size", time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)); err != nil {
-		t.Fatal(err)
-	}
+	c := sealed(t, slot, func() { charged <- time.Now() })
 	ask := func(nanoEpsilon int64) error {
 		_, err := c.Query(t.Context(), &quietilev1.ReleaseRequest{
 			Metric: "size", Quantiles: []float64{0.5}, NanoEpsilon: nanoEpsilon,

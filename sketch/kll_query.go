@@ -187,22 +187,7 @@ func (s *KLL) CDF(xs []float64) ([]float64, error) {
 // PMF returns the shares of values in the intervals that the ascending splits make: up to the first,
 // between each two neighbours, and above the last; len(splits)+1 in all, with sum 1. Each of them is within
 // [KLL.RankErrorPMF].
-func (s *KLL) PMF(splits []float64) ([]float64, error) {
-	for i := 1; i < len(splits); i++ {
-		if !(splits[i] > splits[i-1]) {
-			return nil, fmt.Errorf("split %d, %v, is not more than the one before, %v", i, splits[i], splits[i-1])
-		}
-	}
-	shares, err := s.CDF(splits)
-	if err != nil {
-		return nil, err
-	}
-	shares = append(shares, 1)
-	for i := len(shares) - 1; i > 0; i-- {
-		shares[i] -= shares[i-1]
-	}
-	return shares, nil
-}
+func (s *KLL) PMF(splits []float64) ([]float64, error) { return pmf(s.CDF, splits) }
 
 // RankError returns the bound of the error of a rank, as a share of all values, that holds with 99 % confidence: for
 // a single question. It is 0 while the sketch holds every value. The bound is the one that DataSketches found by experiment for

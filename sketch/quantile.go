@@ -300,13 +300,16 @@ func (b *Binned) CDF(xs []float64) ([]float64, error) {
 
 // PMF returns the shares of values in the intervals that the ascending splits make: up to the first,
 // between each two neighbours, and above the last; len(splits)+1 in all, with sum 1.
-func (b *Binned) PMF(splits []float64) ([]float64, error) {
+func (b *Binned) PMF(splits []float64) ([]float64, error) { return pmf(b.CDF, splits) }
+
+// pmf returns the shares between splits of a cumulative distribution.
+func pmf(cdf func([]float64) ([]float64, error), splits []float64) ([]float64, error) {
 	for i := 1; i < len(splits); i++ {
 		if !(splits[i] > splits[i-1]) {
 			return nil, fmt.Errorf("split %d, %v, is not more than the one before, %v", i, splits[i], splits[i-1])
 		}
 	}
-	shares, err := b.CDF(splits)
+	shares, err := cdf(splits)
 	if err != nil {
 		return nil, err
 	}
