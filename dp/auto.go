@@ -29,7 +29,7 @@ const (
 // order. It sees the options, the grid and Records, and never the data: records that are distributed as the prior says are released some times by each estimator, by the code
 // that releases the data. Equal arguments give equal predictions. Errors are those of [Options.Validate] and of the prior.
 func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
-	o.Estimator = Estimator{}
+	o.Estimator, o.Confidence = Estimator{}, 0
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
 		rehearsals := float64(min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals))
 		for range int(rehearsals) {
-			mean, most := rankErrors(s, asked, o.cuts(s, asked, weights, sampler))
+			cuts, _ := o.cuts(s, asked, weights, sampler)
+			mean, most := rankErrors(s, asked, cuts)
 			p.Mean += mean / rehearsals
 			p.Max += most / rehearsals
 		}

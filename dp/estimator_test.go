@@ -185,3 +185,61 @@ func TestAutoChoosesWithoutData(t *testing.T) {
 		t.Errorf("too many records: %v", err)
 	}
 }
+
+// The bounds of a tree's rank errors hold for all answers of a release at once, as often as they say at least.
+func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
+	g := linear(t, 0, 100, 256)
+	s := sketch.NewBinned(g)
+	for i := range 256 {
+		if err := s.AddBucket(i+1, uint64(20+i%50)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, err := ParseEstimator("tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Quantiles: []float64{0.05, 0.25, 0.5, 0.75, 0.95}, Epsilon: 1e9, Estimator: e, Confidence: 0.9}
+	const releases = 300
+	held, bound := 0, 0.0
+	var needed []float64
+	for range releases {
+		r, err := Release(s, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		worst := 0.0
+		for _, q := range r.Quantiles {
+			before, upTo, n := 0.0, 0.0, float64(s.Count())
+			for i, c := range s.All() {
+				if _, upper := g.Bounds(i); upper <= q.Lower {
+					before += float64(c)
+				}
+				if lower, _ := g.Bounds(i); lower <= q.Lower {
+					upTo += float64(c)
+				}
+			}
+			off := max(0, before-q.Q*n, q.Q*n-upTo)
+			worst = max(worst, off/(*q.RankError))
+			needed = append(needed, off)
+			bound += *q.RankError / float64(releases*len(r.Quantiles))
+		}
+		if worst <= 1 {
+			held++
+		}
+	}
+	if held < releases*84/100 {
+		t.Errorf("the bounds held in %d of %d releases", held, releases)
+	}
+	slices.Sort(needed)
+	t.Logf("the bounds held in %d of %d releases; they are %.0f records, and 98 %% of the errors are below %.0f", held, releases, bound, needed[len(needed)*98/100])
+	for _, bad := range []Options{
+		{Quantiles: o.Quantiles, Epsilon: 1e9, Confidence: 0.9},
+		{Quantiles: o.Quantiles, Epsilon: 1e9, Estimator: e, Confidence: 1},
+		{Quantiles: o.Quantiles, Epsilon: 1e9, Estimator: e, Confidence: math.NaN()},
+	} {
+		if err := bad.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "confidence") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}

@@ -32,6 +32,8 @@ const (
 	levels = 40
 	// maxQuantiles limits the work of one release.
 	maxQuantiles = 10_000
+	// maxConfidence keeps bounds finite, and the simulations few.
+	maxConfidence = 0.999
 	// maxRecords and unknownRecords are bounds and default of the hint.
 	maxRecords     = 1 << 40
 	unknownRecords = 10_000
@@ -63,6 +65,9 @@ type Options struct {
 	Prior prior.Prior
 	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
+	// Confidence, in (0, 1), asks for a bound of the error of each answer that holds for all of them at once with that probability; 0 asks for none. It costs no more: the tree knows its
+	// noise, and no other estimator tells.
+	Confidence float64
 	// Records is about how many records there are, from public knowledge or an earlier release: a hint for the choice of an estimator, at most 2^40. 0 means not known, and
 	// then 10,000.
 	Records uint64
@@ -78,6 +83,9 @@ type Quantile struct {
 	Value float64
 	// Lower and Upper are the edges of the bucket that holds the answer, infinite for a bucket that reaches to infinity.
 	Lower, Upper float64
+	// RankError is how many records the rank of the answer's bucket is away from that of the quantile at most, with the Confidence asked for, for all answers of the release at once; nil if
+	// none was asked for.
+	RankError *float64
 }
 
 // A Result is what a [Release] publishes. All of it may be shown to anyone.
@@ -114,6 +122,12 @@ func (o Options) Validate() error {
 	}
 	if m := len(o.Quantiles); o.Estimator.independent && m > maxIndependent {
 		return fmt.Errorf("%w: %d quantiles are more than the %d that the independent estimator answers", ErrOptions, m, maxIndependent)
+	}
+	if o.Confidence != 0 && !(o.Confidence > 0 && o.Confidence <= maxConfidence) {
+		return fmt.Errorf("%w: confidence %v is not in (0, %v]", ErrOptions, o.Confidence, maxConfidence)
+	}
+	if o.Confidence != 0 && o.Estimator.branching == 0 {
+		return fmt.Errorf("%w: confidence %v by estimator %v: only a tree tells the error of its answers", ErrOptions, o.Confidence, o.Estimator)
 	}
 	if o.Records > maxRecords {
 		return fmt.Errorf("%w: records %d are more than %d", ErrOptions, o.Records, uint64(maxRecords))
@@ -215,7 +229,7 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	}
 	o.Contributions = max(o.Contributions, 1)
 	asked := distinct(nominal)
-	cuts := o.cuts(s, asked, weights, sampler)
+	cuts, errs := o.cuts(s, asked, weights, sampler)
 	r := &Result{
 		Estimator:     o.Estimator.String(),
 		Contributions: o.Contributions,
@@ -229,7 +243,11 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	r.Epsilon, r.NanoRho = Cost(o)
 	for i, q := range o.Quantiles {
 		j, _ := slices.BinarySearch(asked, nominal[i])
-		r.Quantiles = append(r.Quantiles, answer(grid, cuts[j], q, o.Representative))
+		a := answer(grid, cuts[j], q, o.Representative)
+		if errs != nil {
+			a.RankError = &errs[j]
+		}
+		r.Quantiles = append(r.Quantiles, a)
 	}
 	return r, nil
 }
@@ -240,7 +258,11 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	const splits = 400 // of blocks, for each draw
 	m, buckets := uint64(len(o.Quantiles)), uint64(g.Len())
 	if o.Estimator.branching > 0 {
-		return 2*buckets + m // nodes of the tree
+		releases := uint64(1)
+		if o.Confidence > 0 {
+			releases += runs(o.Confidence)
+		}
+		return 2*buckets*releases + m // nodes of the tree
 	}
 	arity, _ := o.Estimator.tree(int(m))
 	draws := min(uint64(arity-1), m)
@@ -248,12 +270,12 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	return uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
 }
 
-// cuts returns a cut for each of the quantiles, ascending.
-func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) []uint64 {
+// cuts returns a cut for each of the quantiles, ascending, and a bound of the error of each if one is asked for.
+func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) (cuts []uint64, errs []float64) {
 	if o.Estimator.branching > 0 {
 		return o.countTree(s, quantiles, sampler)
 	}
-	return o.recursive(s, quantiles, weights, sampler)
+	return o.recursive(s, quantiles, weights, sampler), nil
 }
 
 // noPrior is the prior of a release that uses none.
@@ -276,14 +298,27 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 	return recursive.Solve(p, sampler)
 }
 
-// countTree returns a cut for each of the quantiles from a tree of noisy counts.
-func (o Options) countTree(s *sketch.Binned, quantiles []int64, sampler exact.NoiseSampler) []uint64 {
+// countTree returns a cut for each of the quantiles from a tree of noisy counts, and bounds of their errors.
+func (o Options) countTree(s *sketch.Binned, quantiles []int64, sampler exact.NoiseSampler) (cuts []uint64, errs []float64) {
 	p := o.noisyTree(s.Grid().Len())
 	for bucket, n := range s.All() {
 		p.Counts = append(p.Counts, tree.Count{Bucket: bucket, Records: n})
 	}
-	return tree.Release(p, sampler).Quantiles(quantiles)
+	t := tree.Release(p, sampler)
+	cuts = t.Quantiles(quantiles)
+	if o.Confidence == 0 {
+		return cuts, nil
+	}
+	band := t.CalibratedBand(o.Confidence, int(runs(o.Confidence)), sampler)
+	for j, q := range quantiles {
+		low, high := band.RankError(q, cuts[j])
+		errs = append(errs, max(0, high, -low))
+	}
+	return cuts, errs
 }
+
+// runs is how many trees of no records are simulated for a confidence: ten times as many as it needs at least, so that the bounds are steady.
+func runs(confidence float64) uint64 { return uint64(math.Ceil(10 / (1 - confidence))) }
 
 // noisyTree returns the tree over so many buckets, without counts.
 func (o Options) noisyTree(buckets int) *tree.Problem {

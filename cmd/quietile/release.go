@@ -82,6 +82,7 @@ type releaseFlags struct {
 	prior          string
 	groups         *groupFlags
 	records        uint64
+	confidence     float64
 	explain        bool
 	anyRange       bool // neither a range nor a grid is given
 	min, max       float64
@@ -122,6 +123,7 @@ func newReleaseCommand() *cobra.Command {
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
 	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
 	flags.Uint64Var(&f.records, "n-hint", 0, "about how many rows there are, if that is public: helps auto to choose (default 10000)")
+	flags.Float64Var(&f.confidence, "confidence", 0, "with --estimator tree: bound the rank error of all answers with this probability, such as 0.95, at no cost")
 	flags.BoolVar(&f.explain, "explain", false, "compare the estimators by simulation, without reading the file, and release nothing")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
@@ -249,7 +251,7 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if err != nil {
 		return nil, options, usagef("--prior: %w", err)
 	}
-	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights, Records: f.records}
+	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights, Records: f.records, Confidence: f.confidence}
 	return grid, options, asUsage(options.Validate())
 }
 

@@ -194,7 +194,7 @@ func printResultCSV(w io.Writer, r resultView) error {
 func viewQuantiles(answers []dp.Quantile) []quantileView {
 	views := make([]quantileView, len(answers))
 	for i, a := range answers {
-		views[i] = quantileView{Q: a.Q, Value: a.Value, Lower: edge(a.Lower), Upper: edge(a.Upper)}
+		views[i] = quantileView{Q: a.Q, Value: a.Value, Lower: edge(a.Lower), Upper: edge(a.Upper), RankError: a.RankError}
 	}
 	return views
 }
