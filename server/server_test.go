@@ -515,3 +515,27 @@ func TestADumpLoadedElsewhereAnswersTheSame(t *testing.T) {
 		t.Errorf("loading into a sealed window answered %v", err)
 	}
 }
+
+// A sketch does not tell whose samples it counts, nor may it bring a window near the limit of its counts.
+func TestLoadsThatNothingWouldBoundAreRefused(t *testing.T) {
+	_, c := engine(t, t.TempDir())
+	refused := func(metric, grid, want string, n uint64) {
+		t.Helper()
+		g, err := sketch.ParseGrid(grid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := sketch.NewBinned(g)
+		if err := b.AddN(1, n); err != nil {
+			t.Fatal(err)
+		}
+		err = c.Load(t.Context(), &quietilev1.WindowSketch{
+			Metric: metric, WindowStartUnixNano: day.UnixNano(), WindowEndUnixNano: day.Add(6 * time.Hour).UnixNano(), Sketch: b.Proto(),
+		})
+		if !errors.Is(err, client.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("loading %d values into %s: %v, want %q", n, metric, err, want)
+		}
+	}
+	refused("latency", "linear:lower=0,upper=100,bins=1000", "unit user", 1)
+	refused("load", "exponential:scale=3,min=0.001,max=1000", "at most 281474976710656", 1<<48+1)
+}

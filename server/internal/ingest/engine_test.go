@@ -575,6 +575,64 @@ func TestCountsOfTwoVersionsOfAMetricStayApart(t *testing.T) {
 	}
 }
 
+// A version that reaches a partition late counts a unit's samples by itself: three are kept of each, also over restarts.
+func TestAUnitsCountersOfTwoVersionsStayApart(t *testing.T) {
+	p, err := policy.Parse([]byte(enginePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := proto.CloneOf(p.GetMetrics()[0])
+	next.Version, next.EffectiveFromUnixNano = 2, origin // later than its first window began
+	part := subject.Partition("ann", partitions)
+	for range 5 { // counters are written in no order
+		j := newJourney(t)
+		j.now = origin + minute
+		j.sample("age", "ann", 10, j.now)
+		j.everywhere(&quietilev1.Control{Kind: &quietilev1.Control_Metric{Metric: next}})
+		for range 5 {
+			j.sample("age", "ann", 20, j.now)
+		}
+		s := open(t, vfs.NewMem())
+		for part := range 2 { // with a restart between
+			e, err := NewEngine(s, ring(t), partitions, func(DeadLetter) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if part == 1 {
+				for range 5 {
+					j.sample("age", "ann", 30, j.now)
+				}
+			}
+			for _, m := range j.log {
+				if m.Sequence >= e.Next() {
+					if err := e.Apply(m); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := e.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept := map[uint32]uint32{}
+		if err := s.Units("age", part, func(_ int64, version uint32, _ keys.UnitID, n uint32) { kept[version] = n }); err != nil {
+			t.Fatal(err)
+		}
+		grid, err := sketch.GridFromProto(next.GetGrid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Window("age", origin, 2, grid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept[1] != 1 || kept[2] != 3 || b.Count() != 3 {
+			t.Errorf("of ann are kept %v, and version 2 holds %d", kept, b.Count())
+		}
+		s.Close()
+	}
+}
+
 func TestAnEarlierVersionThatComesLaterIsTaken(t *testing.T) {
 	j := newJourney(t)
 	var both []*quietilev1.Metric
