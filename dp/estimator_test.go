@@ -3,10 +3,13 @@ package dp
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -241,5 +244,34 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 		if err := bad.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "confidence") {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+}
+
+// Against replacing, half of ε answers: the answers have the law of half the ε against adding and removing, and the cost is the whole.
+func TestReplaceOneSpendsHalf(t *testing.T) {
+	s := sketch.NewBinned(linear(t, 0, 100, 100))
+	for i := range 100 {
+		s.Add(float64(i))
+	}
+	o := Options{Quantiles: []float64{0.25, 0.5}, Epsilon: 2e9, Neighbours: ReplaceOne}
+	half := Options{Quantiles: o.Quantiles, Epsilon: 1e9}
+	same := func(o Options) *Result {
+		r, err := release(s, o, exact.NewFrom(rand.NewChaCha8([32]byte{7})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	a, b := same(o), same(half)
+	if !reflect.DeepEqual(a.Quantiles, b.Quantiles) || a.Neighbours != "replace-one" || b.Neighbours != "add-remove" || a.Epsilon != 2e9 || a.NanoRho != 4*b.NanoRho {
+		t.Errorf("%+v, and with half of it %+v", a, b)
+	}
+	o.Epsilon = 1
+	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "halve") {
+		t.Errorf("a billionth: %v", err)
+	}
+	o.Neighbours = 2
+	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "neighbours 2") {
+		t.Errorf("other neighbours: %v", err)
 	}
 }

@@ -53,6 +53,24 @@ const (
 	Within
 )
 
+// Neighbours says which data sets a guarantee makes hard to tell apart.
+type Neighbours int
+
+const (
+	// AddRemove: one is the other without the records of one unit.
+	AddRemove Neighbours = iota
+	// ReplaceOne: one unit's records are others, or none. It takes half the ε to answer with, since replacing is removing and adding.
+	ReplaceOne
+)
+
+// String returns "add-remove" or "replace-one".
+func (n Neighbours) String() string {
+	if n == ReplaceOne {
+		return "replace-one"
+	}
+	return "add-remove"
+}
+
 // Options are the question of a [Release]. They must not depend on the data.
 type Options struct {
 	// Quantiles lie in (0, 1). Each is read as its shortest decimal, with at most nine decimals. They may repeat and come in any order; at most 10,000.
@@ -65,6 +83,8 @@ type Options struct {
 	Prior prior.Prior
 	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
+	// Neighbours is whom Epsilon protects against. The zero value is [AddRemove].
+	Neighbours Neighbours
 	// Confidence, in (0, 1), asks for a bound of the error of each answer that holds for all of them at once with that probability; 0 asks for none. It costs no more: the tree knows its
 	// noise, and no other estimator tells.
 	Confidence float64
@@ -100,7 +120,7 @@ type Result struct {
 	NanoRho int64
 	// Contributions is the number of records a unit may contribute under this guarantee.
 	Contributions int
-	// Neighbours is "add-remove": one unit's records are added or removed.
+	// Neighbours is "add-remove" or "replace-one".
 	Neighbours string
 	// Prior is the name of the prior.
 	Prior string
@@ -116,6 +136,12 @@ func (o Options) Validate() error {
 	}
 	if o.Epsilon <= 0 || o.Epsilon > maxEpsilon {
 		return fmt.Errorf("%w: epsilon %v is not in (0, 1000]", ErrOptions, o.Epsilon)
+	}
+	if o.Neighbours != AddRemove && o.Neighbours != ReplaceOne {
+		return fmt.Errorf("%w: neighbours %d are neither AddRemove nor ReplaceOne", ErrOptions, o.Neighbours)
+	}
+	if o.spent() <= 0 {
+		return fmt.Errorf("%w: epsilon %v is too little to halve for replace-one", ErrOptions, o.Epsilon)
 	}
 	if o.Contributions < 0 || o.Contributions > maxContributions {
 		return fmt.Errorf("%w: contributions %d is not in [1, %d]", ErrOptions, o.Contributions, maxContributions)
@@ -142,6 +168,15 @@ func (o Options) Validate() error {
 		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)
 	}
 	return nil
+}
+
+// spent returns the ε that the mechanism spends for neighbours of the kind add-remove. Whoever replaces a unit's records removes them and adds others: two steps of such
+// neighbours, and twice the loss (docs/proofs/README.md).
+func (o Options) spent() Epsilon {
+	if o.Neighbours == ReplaceOne {
+		return o.Epsilon / 2
+	}
+	return o.Epsilon
 }
 
 // nominal returns the quantiles in billionths, in the order asked.
@@ -233,7 +268,7 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	r := &Result{
 		Estimator:     o.Estimator.String(),
 		Contributions: o.Contributions,
-		Neighbours:    "add-remove",
+		Neighbours:    o.Neighbours.String(),
 		Prior:         o.Prior.Name(),
 		Predicted:     predicted,
 	}
@@ -287,7 +322,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Levels:        levels,
 		Weights:       weights,
 		Quantiles:     quantiles,
-		Epsilon:       int64(o.Epsilon),
+		Epsilon:       int64(o.spent()),
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
 	}
@@ -326,7 +361,7 @@ func (o Options) noisyTree(buckets int) *tree.Problem {
 		Buckets:       buckets,
 		Branching:     o.Estimator.branching,
 		Noise:         tree.Laplace,
-		Epsilon:       int64(o.Epsilon),
+		Epsilon:       int64(o.spent()),
 		Contributions: uint64(max(o.Contributions, 1)),
 	}
 }

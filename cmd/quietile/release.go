@@ -83,6 +83,7 @@ type releaseFlags struct {
 	groups         *groupFlags
 	records        uint64
 	confidence     float64
+	neighbours     *choice
 	explain        bool
 	anyRange       bool // neither a range nor a grid is given
 	min, max       float64
@@ -124,6 +125,7 @@ func newReleaseCommand() *cobra.Command {
 	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
 	flags.Uint64Var(&f.records, "n-hint", 0, "about how many rows there are, if that is public: helps auto to choose (default 10000)")
 	flags.Float64Var(&f.confidence, "confidence", 0, "with --estimator tree: bound the rank error of all answers with this probability, such as 0.95, at no cost")
+	f.neighbours = addChoice(cmd, "neighbours", "what --epsilon protects: that a unit is there, or which records it has", dp.AddRemove.String(), dp.AddRemove.String(), dp.ReplaceOne.String())
 	flags.BoolVar(&f.explain, "explain", false, "compare the estimators by simulation, without reading the file, and release nothing")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
 	flags.Float64Var(&f.max, "max", 0, "largest possible value")
@@ -252,6 +254,9 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 		return nil, options, usagef("--prior: %w", err)
 	}
 	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights, Records: f.records, Confidence: f.confidence}
+	if f.neighbours.value == dp.ReplaceOne.String() {
+		options.Neighbours = dp.ReplaceOne
+	}
 	return grid, options, asUsage(options.Validate())
 }
 

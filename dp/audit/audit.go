@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/recursive"
@@ -105,6 +106,8 @@ func Cases() []Case {
 		treeCase("two cells a bucket", tree{arity: 4, shares: []uint64{1}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
 		treeCase("one cell a bucket, prior 5:1:1:9", tree{edges: true}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{5, 1, 1, 9}, 4),
 		treeCase("two cells a bucket", tree{edges: true}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 5),
+		replaceCase(recursiveCase("one cell a bucket", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 0), 7),
+		replaceCase(recursiveCase("two cells a bucket", 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 2}, 0), 4),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
 	}, noisyTreeCases()...)
@@ -118,6 +121,24 @@ func groupsCase(quantiles []int64, epsilon int64, contributions int, weights []u
 	c.Mechanism, c.Setting, c.Buckets = "labels", "two groups"+c.Setting, 2*len(weights)
 	c.Answer = func(records []uint64, s exact.Sampler) []uint64 {
 		return append(one(records[:len(weights)], s), one(records[len(weights):], s)...)
+	}
+	return c
+}
+
+// replaceCase is a mechanism with half of its ε, for neighbours of which one record is another.
+func replaceCase(c Case, records int) Case {
+	c.Setting, c.Epsilon, c.Records = "replace-one, "+c.Setting, 2*c.Epsilon, -1
+	for _, x := range multisets(c.Buckets, 1, records) {
+		for from := range x {
+			for to := range x {
+				if x[from] > 0 && from != to {
+					y := slices.Clone(x)
+					y[from]--
+					y[to]++
+					c.Pairs = append(c.Pairs, [2][]uint64{x, y})
+				}
+			}
+		}
 	}
 	return c
 }

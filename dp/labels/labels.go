@@ -60,6 +60,9 @@ func (o Options) Validate() error {
 	if err := o.Options.Validate(); err != nil {
 		return err
 	}
+	if o.Neighbours != dp.AddRemove {
+		return fmt.Errorf("%w: neighbours %v: groups are released for %v only", dp.ErrOptions, o.Neighbours, dp.AddRemove)
+	}
 	if o.Selection <= 0 {
 		return fmt.Errorf("%w: epsilon of the selection %v is not positive", dp.ErrOptions, o.Selection)
 	}

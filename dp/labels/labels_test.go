@@ -106,6 +106,7 @@ func TestWrongOptionsNameTheField(t *testing.T) {
 			t.Errorf("%v, want an error with %q", err, want)
 		}
 	}
+	f(func(o *Options) { o.Neighbours = dp.ReplaceOne }, "replace-one")
 	f(func(o *Options) { o.Selection = 0 }, "selection 0")
 	f(func(o *Options) { o.Count = -1 }, "counts -0.000000001")
 	f(func(o *Options) { o.Delta = 0 }, "delta 0")
