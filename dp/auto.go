@@ -29,7 +29,7 @@ const (
 // order. It sees the options, the grid and Records, and never the data: records that are distributed as the prior says are released some times by each estimator, by the code
 // that releases the data. Equal arguments give equal predictions. Errors are those of [Options.Validate] and of the prior.
 func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
-	o.Estimator, o.Confidence = Estimator{}, 0
+	o.Estimator = Estimator{}
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -56,10 +56,13 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.Estimator = e
-		if o.Validate() != nil {
-			continue // not for so many quantiles, or so little ε
+		o := o
+		if o.Estimator = e; o.Validate() != nil {
+			continue // not for so many quantiles, or so small a budget
 		}
+		// What is left for the answers, which are all that is compared.
+		answers, _ := o.budgets()
+		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
 		p := Prediction{Estimator: e}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
@@ -142,7 +145,7 @@ func (o Options) weights(g *sketch.Grid) ([]uint64, error) {
 
 // Chosen returns the options with the estimator that [Options.Choose] puts first, and what it predicts, if theirs is "auto"; otherwise as they are.
 func (o Options) Chosen(g *sketch.Grid) (Options, *Prediction, error) {
-	if !o.Estimator.auto {
+	if o.Estimator.kind != autoKind {
 		return o, nil, nil
 	}
 	all, err := o.Choose(g)

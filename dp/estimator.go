@@ -11,135 +11,203 @@ import (
 
 // An Estimator is a way to answer quantiles, with its parameters, which are public. The zero value is "recursive".
 type Estimator struct {
-	auto        bool
-	independent bool
-	branching   int // of the tree of noisy counts; 0 means another estimator
-	arity       int // 0 means 2
-	power       float64
-	edges       bool
+	kind      kind
+	arity     int // of recursive; 0 means 2
+	edges     bool
+	branching int // of tree; 0 means defaultBranching
+	height    int // of tree; 0 means all levels
+	power     float64
+	bins      int // of tree and density; 0 means a bin for each bucket, or for density what theory gives
 }
 
-// estimatorHelp is what a wrong description is told.
-const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, and tree, with branching=2 to 1024"
+type kind int
+
+const (
+	recursiveKind kind = iota
+	independentKind
+	treeKind
+	densityKind
+	autoKind
+)
 
 // defaultBranching is the one with the least error of those that were tried on 8192 buckets.
 const defaultBranching = 8
+
+// A parameter of an estimator.
+type parameter struct {
+	name  string
+	least int // of a whole number
+	most  int
+	whole func(e *Estimator) *int // where the number is, nil if it is none
+}
+
+var (
+	arity     = parameter{"arity", 2, 64, func(e *Estimator) *int { return &e.arity }}
+	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
+	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
+	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
+	power     = parameter{name: "power"}
+	edges     = parameter{name: "edges"}
+)
+
+// estimators are the kinds with their names and parameters, in the order in which they print.
+var estimators = []struct {
+	kind       kind
+	name       string
+	parameters []parameter
+}{
+	{recursiveKind, "recursive", []parameter{arity, power, edges}},
+	{independentKind, "independent", nil},
+	{treeKind, "tree", []parameter{branching, height, power, bins}},
+	{densityKind, "density", []parameter{bins}},
+	{autoKind, "auto", nil},
+}
+
+// estimatorHelp is what a wrong description is told.
+const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, " +
+	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, and density, with bins"
 
 // ParseEstimator reads the description of an estimator:
 //
 //	recursive                     a tree of quantiles, each answered on the records inside its range (docs/proofs/recursive.md)
 //	recursive:arity=4             three quantiles at each node of the tree
-//	recursive:power=0.5           level i of the tree, from 1, has a share of ε in proportion to i^0.5; 0, the default, makes them equal
+//	recursive:power=0.5           level i of the tree, from 1, has a share of the budget in proportion to i^0.5; 0, the default, makes them equal
 //	recursive:edges               the prior's weight outside of a range goes to its ends
-//	auto                          the one of the others that is expected to err least (see Options.Choose)
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
 //	tree:branching=16             with 16 children to a node instead of 8
+//	tree:height=3                 with so many levels at most, the root and the leaves among them
+//	tree:power=0.5                with shares of the levels as above
+//	tree:bins=512                 over so many runs of buckets that weigh the same in the prior, instead of the buckets
+//	density:bins=64               noisy counts of so many such runs alone; without bins, of as many as suit a smooth density and Options.Records
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
+//	auto                          the one of the others that is expected to err least (see Options.Choose)
 //
 // Parameters go together, separated by commas. Errors wrap [ErrOptions]. Nothing is "recursive".
 func ParseEstimator(s string) (Estimator, error) {
-	var e Estimator
 	name, rest, more := strings.Cut(s, ":")
-	switch {
-	case name == "recursive" || s == "":
-	case name == "auto" && !more:
-		e.auto = true
-		return e, nil
-	case name == "tree":
-		e.branching = defaultBranching
+	if s == "" {
+		name = "recursive"
+	}
+	for _, known := range estimators {
+		if known.name != name {
+			continue
+		}
+		e := Estimator{kind: known.kind}
 		if !more {
 			return e, nil
 		}
-		key, value, _ := strings.Cut(rest, "=")
-		if key != "branching" {
+		seen := map[string]bool{}
+	fields:
+		for field := range strings.SplitSeq(rest, ",") {
+			key, text, hasValue := strings.Cut(field, "=")
+			if seen[key] {
+				return e, fmt.Errorf("%w: estimator %q: %s stands twice", ErrOptions, s, key)
+			}
+			seen[key] = true
+			for _, p := range known.parameters {
+				if p.name == key && hasValue == (key != edges.name) {
+					if err := p.set(&e, text); err != nil {
+						return e, fmt.Errorf("%w: estimator %q: %w", ErrOptions, s, err)
+					}
+					continue fields
+				}
+			}
+			if known.parameters != nil && hasParameter(known.parameters, key) && !hasValue {
+				return e, fmt.Errorf("%w: estimator %q: %s has no value", ErrOptions, s, key)
+			}
 			return e, fmt.Errorf("%w: estimator %q: %s", ErrOptions, s, estimatorHelp)
 		}
-		var err error
-		if e.branching, err = strconv.Atoi(value); err != nil || e.branching < 2 || e.branching > 1024 {
-			return e, fmt.Errorf("%w: estimator %q: branching %q is not a whole number from 2 to 1024", ErrOptions, s, value)
+		return e.normal(), nil
+	}
+	return Estimator{}, fmt.Errorf("%w: estimator %q: %s", ErrOptions, s, estimatorHelp)
+}
+
+func hasParameter(all []parameter, name string) bool {
+	for _, p := range all {
+		if p.name == name {
+			return true
 		}
-		return e, nil
-	case name == "independent" && !more:
-		e.independent = true
-		return e, nil
+	}
+	return false
+}
+
+// set reads a parameter's value.
+func (p parameter) set(e *Estimator, text string) error {
+	switch {
+	case p.whole != nil:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < p.least || n > p.most {
+			return fmt.Errorf("%s %q is not a whole number from %d to %d", p.name, text, p.least, p.most)
+		}
+		*p.whole(e) = n
+	case p.name == power.name:
+		var err error
+		if e.power, err = strconv.ParseFloat(text, 64); err != nil || !(e.power >= -4 && e.power <= 4) {
+			return fmt.Errorf("power %q is not a number from -4 to 4", text)
+		}
 	default:
-		return e, fmt.Errorf("%w: estimator %q: %s", ErrOptions, s, estimatorHelp)
+		e.edges = true
 	}
-	if !more {
-		return e, nil
+	return nil
+}
+
+// normal returns the estimator with defaults as zeros, so that those that do the same are equal.
+func (e Estimator) normal() Estimator {
+	if e.arity == 2 {
+		e.arity = 0
 	}
-	seen := map[string]bool{}
-	for field := range strings.SplitSeq(rest, ",") {
-		key, value, hasValue := strings.Cut(field, "=")
-		if seen[key] {
-			return e, fmt.Errorf("%w: estimator %q: %s stands twice", ErrOptions, s, key)
-		}
-		seen[key] = true
-		var err error
-		switch {
-		case key == "arity":
-			e.arity, err = strconv.Atoi(value)
-			if err != nil || e.arity < 2 || e.arity > 64 {
-				return e, fmt.Errorf("%w: estimator %q: arity %q is not a whole number from 2 to 64", ErrOptions, s, value)
-			}
-			if e.arity == 2 {
-				e.arity = 0
-			}
-		case key == "power":
-			e.power, err = strconv.ParseFloat(value, 64)
-			if err != nil || !(e.power >= -4 && e.power <= 4) {
-				return e, fmt.Errorf("%w: estimator %q: power %q is not a number from -4 to 4", ErrOptions, s, value)
-			}
-		case key == "edges" && !hasValue:
-			e.edges = true
-		default:
-			return e, fmt.Errorf("%w: estimator %q: %s", ErrOptions, s, estimatorHelp)
-		}
+	if e.branching == defaultBranching {
+		e.branching = 0
 	}
-	return e, nil
+	e.power += 0 // -0 is 0
+	return e
 }
 
 // String returns the description that [ParseEstimator] reads. Estimators that do the same print alike.
 func (e Estimator) String() string {
-	if e.auto {
-		return "auto"
-	}
-	if e.independent {
-		return "independent"
-	}
-	if e.branching > 0 {
-		if e.branching == defaultBranching {
-			return "tree"
+	for _, known := range estimators {
+		if known.kind != e.kind {
+			continue
 		}
-		return fmt.Sprintf("tree:branching=%d", e.branching)
+		var fields []string
+		for _, p := range known.parameters {
+			switch {
+			case p.whole != nil && *p.whole(&e) != 0:
+				fields = append(fields, fmt.Sprintf("%s=%d", p.name, *p.whole(&e)))
+			case p.name == power.name && e.power != 0:
+				fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
+			case p.name == edges.name && e.edges:
+				fields = append(fields, p.name)
+			}
+		}
+		if fields == nil {
+			return known.name
+		}
+		return known.name + ":" + strings.Join(fields, ",")
 	}
-	var fields []string
-	if e.arity > 2 {
-		fields = append(fields, fmt.Sprintf("arity=%d", e.arity))
-	}
-	if e.power != 0 {
-		fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
-	}
-	if e.edges {
-		fields = append(fields, "edges")
-	}
-	if fields == nil {
-		return "recursive"
-	}
-	return "recursive:" + strings.Join(fields, ",")
+	panic("dp: an estimator of no kind")
 }
+
+// counts tells whether the estimator reads its answers from noisy counts, and so knows its noise.
+func (e Estimator) counts() bool { return e.kind == treeKind || e.kind == densityKind }
 
 // tree returns the arity and the shares of the levels of the tree of m different quantiles.
 func (e Estimator) tree(m int) (arity int, shares []uint64) {
-	if e.independent { // one node draws them all
+	if e.kind == independentKind { // one node draws them all
 		return m + 1, nil
 	}
 	arity = max(e.arity, 2)
-	if e.power != 0 {
-		// Whole numbers, so that the shares are what the proof takes them to be; at most 14 of them, none above 1024·14^4.
-		for level := range recursive.Depth(m, arity) {
-			shares = append(shares, uint64(max(1, math.Round(1024*math.Pow(float64(level+1), e.power)))))
-		}
+	return arity, e.shares(recursive.Depth(m, arity))
+}
+
+// shares returns the shares of so many levels, nil for equal ones: whole numbers, so that they are what the proofs take them to be, at most 1024·24^4.
+func (e Estimator) shares(levels int) []uint64 {
+	if e.power == 0 {
+		return nil
 	}
-	return arity, shares
+	var shares []uint64
+	for level := range levels {
+		shares = append(shares, uint64(max(1, math.Round(1024*math.Pow(float64(level+1), e.power)))))
+	}
+	return shares
 }

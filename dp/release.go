@@ -19,7 +19,6 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/recursive"
-	"github.com/quietile/quietile/dp/internal/tree"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
@@ -34,6 +33,8 @@ const (
 	maxQuantiles = 10_000
 	// maxConfidence keeps bounds finite, and the simulations few.
 	maxConfidence = 0.999
+	// defaultShare is the part of the budget that measures rank errors, in billionths.
+	defaultShare = epsilonUnit / 10
 	// maxRecords and unknownRecords are bounds and default of the hint.
 	maxRecords     = 1 << 40
 	unknownRecords = 10_000
@@ -75,25 +76,33 @@ func (n Neighbours) String() string {
 type Options struct {
 	// Quantiles lie in (0, 1). Each is read as its shortest decimal, with at most nine decimals. They may repeat and come in any order; at most 10,000.
 	Quantiles []float64
-	// Epsilon is the privacy loss of all answers together, at most 1000.
+	// Epsilon is the privacy loss of all answers together, at most 1000; 0 for a release with NanoRho.
 	Epsilon Epsilon
+	// NanoRho is their loss in zero-concentrated differential privacy instead, in billionths, at most 1000·10⁹: what dp/budget makes of an ε and a δ. Then estimators that
+	// read their answers from counts use Gaussian noise.
+	NanoRho int64
 	// Contributions is how many records one privacy unit has in the sketch at most. 0 means 1.
 	Contributions int
 	// Prior weighs the grid's buckets. nil means [prior.Uniform].
 	Prior prior.Prior
 	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
-	// Neighbours is whom Epsilon protects against. The zero value is [AddRemove].
+	// Neighbours is whom the guarantee protects against. The zero value is [AddRemove].
 	Neighbours Neighbours
-	// Confidence, in (0, 1), asks for a bound of the error of each answer that holds for all of them at once with that probability; 0 asks for none. It costs no more: the tree knows its
-	// noise, and no other estimator tells.
+	// Confidence, in (0, 1), asks for an interval of the rank error of each answer; all of a release hold at once with that probability. 0 asks for none. Estimators that read their
+	// answers from counts know their noise; others spend ConfidenceShare of the budget on noisy counts of the records between their answers (docs/proofs/rank-error.md).
 	Confidence float64
+	// ConfidenceShare is that part, in (0, 1), read to nine decimals. 0 means 0.1.
+	ConfidenceShare float64
 	// Records is about how many records there are, from public knowledge or an earlier release: a hint for the choice of an estimator, at most 2^40. 0 means not known, and
 	// then 10,000.
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
 }
+
+// An Interval is what a rank error lies in: the rank of the answer, less that of the quantile, in records. The answer's bucket has a range of ranks if it holds records, and one of them does.
+type Interval struct{ Low, High float64 }
 
 // A Quantile is one answer.
 type Quantile struct {
@@ -103,9 +112,8 @@ type Quantile struct {
 	Value float64
 	// Lower and Upper are the edges of the bucket that holds the answer, infinite for a bucket that reaches to infinity.
 	Lower, Upper float64
-	// RankError is how many records the rank of the answer's bucket is away from that of the quantile at most, with the Confidence asked for, for all answers of the release at once; nil if
-	// none was asked for.
-	RankError *float64
+	// RankError holds the rank error, with the Confidence asked for, for all answers of the release at once; nil if none was asked for.
+	RankError *Interval
 }
 
 // A Result is what a [Release] publishes. All of it may be shown to anyone.
@@ -114,10 +122,12 @@ type Result struct {
 	Quantiles []Quantile
 	// Estimator describes the estimator, as [Estimator.String] does.
 	Estimator string
-	// Epsilon is the privacy loss of all answers together.
+	// Epsilon is the privacy loss of all answers together; 0 if there is none that is pure, for Gaussian noise.
 	Epsilon Epsilon
 	// NanoRho is the loss in zero-concentrated differential privacy, in billionths, rounded up.
 	NanoRho int64
+	// Confidence is that of the rank errors, 0 if there are none.
+	Confidence float64
 	// Contributions is the number of records a unit may contribute under this guarantee.
 	Contributions int
 	// Neighbours is "add-remove" or "replace-one".
@@ -134,49 +144,54 @@ func (o Options) Validate() error {
 	if err != nil {
 		return err
 	}
-	if o.Epsilon <= 0 || o.Epsilon > maxEpsilon {
+	if o.NanoRho < 0 || o.NanoRho > maxEpsilon {
+		return fmt.Errorf("%w: rho %v is not in (0, 1000]", ErrOptions, Epsilon(o.NanoRho))
+	}
+	if o.NanoRho > 0 && o.Epsilon != 0 {
+		return fmt.Errorf("%w: epsilon %v and rho %v are two budgets for one release", ErrOptions, o.Epsilon, Epsilon(o.NanoRho))
+	}
+	if o.NanoRho == 0 && (o.Epsilon <= 0 || o.Epsilon > maxEpsilon) {
 		return fmt.Errorf("%w: epsilon %v is not in (0, 1000]", ErrOptions, o.Epsilon)
 	}
 	if o.Neighbours != AddRemove && o.Neighbours != ReplaceOne {
 		return fmt.Errorf("%w: neighbours %d are neither AddRemove nor ReplaceOne", ErrOptions, o.Neighbours)
 	}
-	if o.spent() <= 0 {
-		return fmt.Errorf("%w: epsilon %v is too little to halve for replace-one", ErrOptions, o.Epsilon)
+	if o.Confidence != 0 && !(o.Confidence > 0 && o.Confidence <= maxConfidence) {
+		return fmt.Errorf("%w: confidence %v is not in (0, %v]", ErrOptions, o.Confidence, maxConfidence)
+	}
+	if o.ConfidenceShare != 0 && !(o.ConfidenceShare > 0 && o.ConfidenceShare < 1) {
+		return fmt.Errorf("%w: confidence share %v is not in (0, 1)", ErrOptions, o.ConfidenceShare)
+	}
+	if o.ConfidenceShare != 0 && o.Confidence == 0 {
+		return fmt.Errorf("%w: confidence share %v without a confidence", ErrOptions, o.ConfidenceShare)
+	}
+	if answers, intervals := o.budgets(); answers.none() || o.measures() && intervals.none() {
+		return fmt.Errorf("%w: %v is too little to divide", ErrOptions, budget{o.Epsilon, o.NanoRho})
 	}
 	if o.Contributions < 0 || o.Contributions > maxContributions {
 		return fmt.Errorf("%w: contributions %d is not in [1, %d]", ErrOptions, o.Contributions, maxContributions)
 	}
-	if m := len(o.Quantiles); o.Estimator.independent && m > maxIndependent {
+	if m := len(o.Quantiles); o.Estimator.kind == independentKind && m > maxIndependent {
 		return fmt.Errorf("%w: %d quantiles are more than the %d that the independent estimator answers", ErrOptions, m, maxIndependent)
-	}
-	if o.Confidence != 0 && !(o.Confidence > 0 && o.Confidence <= maxConfidence) {
-		return fmt.Errorf("%w: confidence %v is not in (0, %v]", ErrOptions, o.Confidence, maxConfidence)
-	}
-	if o.Confidence != 0 && o.Estimator.branching == 0 {
-		return fmt.Errorf("%w: confidence %v by estimator %v: only a tree tells the error of its answers", ErrOptions, o.Confidence, o.Estimator)
 	}
 	if o.Records > maxRecords {
 		return fmt.Errorf("%w: records %d are more than %d", ErrOptions, o.Records, uint64(maxRecords))
 	}
-	if o.Estimator.branching > 0 {
+	if o.Estimator.counts() {
 		// What the deepest tree can take any other can: no grid makes an error of it after it was paid for.
 		if err := o.noisyTree(2 * sketch.MaxBuckets).Check(); err != nil {
 			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
+		}
+	}
+	if o.measures() {
+		if err := o.rulers(len(o.Quantiles))[0].Check(); err != nil {
+			return fmt.Errorf("%w: confidence %v: %w", ErrOptions, o.Confidence, err)
 		}
 	}
 	if o.Representative != Lower && o.Representative != Within {
 		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)
 	}
 	return nil
-}
-
-// spent returns the ε that the mechanism spends for neighbours of the kind add-remove. Whoever replaces a unit's records removes them and adds others: two steps of such
-// neighbours, and twice the loss (docs/proofs/README.md).
-func (o Options) spent() Epsilon {
-	if o.Neighbours == ReplaceOne {
-		return o.Epsilon / 2
-	}
-	return o.Epsilon
 }
 
 // nominal returns the quantiles in billionths, in the order asked.
@@ -209,28 +224,45 @@ func distinct(nominal []int64) []int64 {
 	return slices.Compact(sorted)
 }
 
-// Cost returns what a [Release] with these options costs: its ε, and its ρ in billionths, rounded up. Each draw spends a share ε′ of ε, and ε′²/8 of ρ; the cost is
-// that of the dearest path of the tree of quantiles. A tree of noisy counts spends ε²/2 of ρ. Options that [Options.Validate] refuses cost nothing, for they release nothing.
-// The estimator must not be "auto": see [Options.Chosen].
+// Cost returns what a [Release] with these options costs: its ε, 0 if it has none that is pure, and its ρ in billionths, rounded up. Each draw of an exponential mechanism that spends
+// a share ε′ of ε spends ε′²/8 of ρ; the cost is that of the dearest path of the tree of quantiles. Noisy counts with ε spend ε²/2 of ρ. Options that [Options.Validate] refuses cost
+// nothing, for they release nothing. The estimator must not be "auto": see [Options.Chosen].
 func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	nominal, err := o.nominal()
 	if err != nil || o.Validate() != nil {
 		return 0, 0
 	}
-	// ρ = ε²/8·Rho, so in billionths e²/(8·10⁹)·Rho for ε = e/10⁹.
-	e := big.NewInt(int64(o.Epsilon))
-	cost := big.NewRat(4, 1) // of ε²/8: a pure mechanism is ε²/2-zCDP (Bun, Steinke 2016, proposition 1.4)
-	if o.Estimator.branching == 0 {
-		m := len(distinct(nominal))
-		arity, shares := o.Estimator.tree(m)
-		cost = recursive.Rho(m, arity, shares)
+	m := len(distinct(nominal))
+	arity, shares := o.Estimator.tree(m)
+	if o.NanoRho > 0 {
+		if o.Estimator.counts() || o.measures() {
+			return 0, o.NanoRho
+		}
+		pure := recursive.Pure(m, arity, shares, o.NanoRho/o.Neighbours.squared())
+		return Epsilon(pure * o.Neighbours.factor()), o.NanoRho
 	}
-	cost.Mul(cost, new(big.Rat).SetFrac(e.Mul(e, e), big.NewInt(8*epsilonUnit)))
-	rho, rem := new(big.Int).QuoRem(cost.Num(), cost.Denom(), new(big.Int))
+	answers, intervals := o.budgets()
+	rho := noisyRho(answers.epsilon)
+	if !o.Estimator.counts() {
+		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares))
+	}
+	rho.Add(rho, noisyRho(intervals.epsilon))
+	rho.Mul(rho, new(big.Rat).SetInt64(o.Neighbours.squared()))
+	whole, rem := new(big.Int).QuoRem(rho.Num(), rho.Denom(), new(big.Int))
 	if rem.Sign() > 0 {
-		rho.Add(rho, big.NewInt(1))
+		whole.Add(whole, big.NewInt(1))
 	}
-	return o.Epsilon, rho.Int64() // at most 10²⁴/(8·10⁹)
+	return o.Epsilon, whole.Int64() // at most 10²⁴/(2·10⁹)
+}
+
+// noisyRho returns the ρ of noisy counts, or of any pure mechanism, with ε: ε²/2 (Bun, Steinke 2016, proposition 1.4). It is in billionths.
+func noisyRho(e Epsilon) *big.Rat { return rhoOver(e, 2, big.NewRat(1, 1)) }
+
+// rhoOver returns times·ε²/divisor in billionths.
+func rhoOver(e Epsilon, divisor int64, times *big.Rat) *big.Rat {
+	square := big.NewInt(int64(e))
+	square.Mul(square, square)
+	return new(big.Rat).Mul(times, new(big.Rat).SetFrac(square, big.NewInt(divisor*epsilonUnit)))
 }
 
 // Release answers quantiles of the records in s, which may be empty. Without other instructions it does so by the recursive estimator (docs/proofs/recursive.md) after
@@ -264,23 +296,24 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	}
 	o.Contributions = max(o.Contributions, 1)
 	asked := distinct(nominal)
-	cuts, errs := o.cuts(s, asked, weights, sampler)
+	cuts, intervals := o.cuts(s, asked, weights, sampler)
 	r := &Result{
 		Estimator:     o.Estimator.String(),
+		Confidence:    o.Confidence,
 		Contributions: o.Contributions,
 		Neighbours:    o.Neighbours.String(),
 		Prior:         o.Prior.Name(),
 		Predicted:     predicted,
 	}
-	if o.Estimator.branching > 0 {
+	if o.Estimator.kind == treeKind && o.Estimator.bins == 0 {
 		r.Prior = noPrior
 	}
 	r.Epsilon, r.NanoRho = Cost(o)
 	for i, q := range o.Quantiles {
 		j, _ := slices.BinarySearch(asked, nominal[i])
 		a := answer(grid, cuts[j], q, o.Representative)
-		if errs != nil {
-			a.RankError = &errs[j]
+		if intervals != nil {
+			a.RankError = &intervals[j]
 		}
 		r.Quantiles = append(r.Quantiles, a)
 	}
@@ -292,37 +325,43 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 func Work(o Options, g *sketch.Grid) uint64 {
 	const splits = 400 // of blocks, for each draw
 	m, buckets := uint64(len(o.Quantiles)), uint64(g.Len())
-	if o.Estimator.branching > 0 {
-		releases := uint64(1)
-		if o.Confidence > 0 {
-			releases += runs(o.Confidence)
-		}
+	releases := uint64(1)
+	if o.Confidence > 0 {
+		releases += runs(o.Confidence)
+	}
+	if o.Estimator.counts() {
 		return 2*buckets*releases + m // nodes of the tree
 	}
 	arity, _ := o.Estimator.tree(int(m))
 	draws := min(uint64(arity-1), m)
 	// The ranges of a level are disjoint, and each draw looks at all of its range.
-	return uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
+	work := uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
+	if o.measures() {
+		work += buckets + splits*m + 2*(m+1)*(releases+3)
+	}
+	return work
 }
 
-// cuts returns a cut for each of the quantiles, ascending, and a bound of the error of each if one is asked for.
-func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) (cuts []uint64, errs []float64) {
-	if o.Estimator.branching > 0 {
-		return o.countTree(s, quantiles, sampler)
+// cuts returns a cut for each of the quantiles, ascending, and intervals of their rank errors if they are asked for.
+func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {
+	if o.Estimator.counts() {
+		return o.readCounts(s, quantiles, weights, sampler)
 	}
-	return o.recursive(s, quantiles, weights, sampler), nil
+	return o.recursive(s, quantiles, weights, sampler)
 }
 
 // noPrior is the prior of a release that uses none.
 const noPrior = "none"
 
-// recursive returns a cut for each of the quantiles by the recursive estimator.
-func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) []uint64 {
+// recursive returns cuts by the recursive estimator.
+func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {
+	answers, _ := o.budgets()
 	p := &recursive.Problem{
 		Levels:        levels,
 		Weights:       weights,
 		Quantiles:     quantiles,
-		Epsilon:       int64(o.spent()),
+		Epsilon:       int64(answers.epsilon),
+		Rho:           answers.nanoRho,
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
 	}
@@ -330,40 +369,11 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 	for bucket, n := range s.All() {
 		p.Counts = append(p.Counts, recursive.Count{Bucket: bucket, Records: n})
 	}
-	return recursive.Solve(p, sampler)
-}
-
-// countTree returns a cut for each of the quantiles from a tree of noisy counts, and bounds of their errors.
-func (o Options) countTree(s *sketch.Binned, quantiles []int64, sampler exact.NoiseSampler) (cuts []uint64, errs []float64) {
-	p := o.noisyTree(s.Grid().Len())
-	for bucket, n := range s.All() {
-		p.Counts = append(p.Counts, tree.Count{Bucket: bucket, Records: n})
+	if !o.measures() {
+		return recursive.Solve(p, sampler), nil
 	}
-	t := tree.Release(p, sampler)
-	cuts = t.Quantiles(quantiles)
-	if o.Confidence == 0 {
-		return cuts, nil
-	}
-	band := t.CalibratedBand(o.Confidence, int(runs(o.Confidence)), sampler)
-	for j, q := range quantiles {
-		low, high := band.RankError(q, cuts[j])
-		errs = append(errs, max(0, high, -low))
-	}
-	return cuts, errs
-}
-
-// runs is how many trees of no records are simulated for a confidence: ten times as many as it needs at least, so that the bounds are steady.
-func runs(confidence float64) uint64 { return uint64(math.Ceil(10 / (1 - confidence))) }
-
-// noisyTree returns the tree over so many buckets, without counts.
-func (o Options) noisyTree(buckets int) *tree.Problem {
-	return &tree.Problem{
-		Buckets:       buckets,
-		Branching:     o.Estimator.branching,
-		Noise:         tree.Laplace,
-		Epsilon:       int64(o.spent()),
-		Contributions: uint64(max(o.Contributions, 1)),
-	}
+	cuts, between := recursive.SolveAndCount(p, sampler)
+	return cuts, o.measure(quantiles, between, sampler)
 }
 
 // answer turns a cut into numbers: a function of the grid and the cut alone, since anything else that knew the data would have to be charged.

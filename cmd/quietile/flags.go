@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/budget"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -110,6 +111,37 @@ func (e *epsilonValue) String() string {
 func (e *epsilonValue) Set(s string) (err error) {
 	e.Epsilon, err = dp.ParseEpsilon(s)
 	return err
+}
+
+// deltaValue is δ of a flag; 0 if it was not given.
+type deltaValue struct{ budget.Delta }
+
+// Type names the flag's value in the help.
+func (d *deltaValue) Type() string { return "number" }
+
+func (d *deltaValue) String() string {
+	if d.Delta == 0 {
+		return ""
+	}
+	return d.Delta.String()
+}
+
+// Set reads δ.
+func (d *deltaValue) Set(s string) (err error) {
+	d.Delta, err = budget.ParseDelta(s)
+	return err
+}
+
+// float64 returns the number nearest to δ.
+func (d *deltaValue) float64() float64 {
+	f, _ := d.Rat().Float64()
+	return f
+}
+
+func addDelta(cmd *cobra.Command, usage string) *deltaValue {
+	var d deltaValue
+	cmd.Flags().Var(&d, "delta", usage)
+	return &d
 }
 
 // addEpsilon adds --epsilon, without a default: how much privacy to lose is the asker's to say.

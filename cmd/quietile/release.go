@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/budget"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
@@ -44,6 +46,9 @@ An answer is its bucket's lower edge, which is the value itself where values are
 --estimator auto takes the estimator that is expected to err least, and --explain shows the comparison. It is made by
 simulation on records that are as the prior says, about as many as --n-hint, and never sees the data.
 
+--delta asks for an (ε, δ) guarantee instead of a pure one: answers are then a good deal nearer where there are many, or with
+--estimator tree. --confidence adds, for each answer, an interval for how far its rank is from the quantile's.
+
 Of a dump all sketches are added up, whatever their keys and windows; --contributions counts a unit's
 records in all of them. Their grid must be the one that the flags describe; --dump --public-grid takes it
 from the dump, and says that nobody chose it by looking at the data and that anyone may know that the dump
@@ -77,12 +82,14 @@ type releaseFlags struct {
 	skipInvalid    bool
 	quantiles      *quantileList
 	epsilon        *epsilonValue
+	delta          *deltaValue
 	contributions  int
 	estimator      string
 	prior          string
 	groups         *groupFlags
 	records        uint64
 	confidence     float64
+	share          float64 // of the budget for the rank errors
 	neighbours     *choice
 	explain        bool
 	anyRange       bool // neither a range nor a grid is given
@@ -119,12 +126,14 @@ func newReleaseCommand() *cobra.Command {
 	flags.BoolVar(&f.skipInvalid, "skip-invalid", false, "leave out rows without a number instead of failing")
 	f.quantiles = addQuantiles(cmd, "quantiles to release, such as 0.5,0.9; may be repeated")
 	f.epsilon = addEpsilon(cmd, "privacy loss of all answers together")
+	f.delta = addDelta(cmd, "make the guarantee (ε, δ), such as 1e-6, by zero-concentrated differential privacy; with --by for the selection of labels")
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
 	f.groups = addGroupFlags(cmd)
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000")
-	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8, independent")
+	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, independent")
 	flags.Uint64Var(&f.records, "n-hint", 0, "about how many rows there are, if that is public: helps auto to choose (default 10000)")
-	flags.Float64Var(&f.confidence, "confidence", 0, "with --estimator tree: bound the rank error of all answers with this probability, such as 0.95, at no cost")
+	flags.Float64Var(&f.confidence, "confidence", 0, "give an interval for the rank error of each answer; all hold with this probability, such as 0.95")
+	flags.Float64Var(&f.share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")
 	f.neighbours = addChoice(cmd, "neighbours", "what --epsilon protects: that a unit is there, or which records it has", dp.AddRemove.String(), dp.AddRemove.String(), dp.ReplaceOne.String())
 	flags.BoolVar(&f.explain, "explain", false, "compare the estimators by simulation, without reading the file, and release nothing")
 	flags.Float64Var(&f.min, "min", 0, "smallest possible value")
@@ -176,8 +185,15 @@ func runRelease(cmd *cobra.Command, name string, f *releaseFlags) error {
 	if err != nil {
 		return err
 	}
-	return printResult(cmd.OutOrStdout(), f.format.value, fileResult(metric, f.unit(), r))
+	view := fileResult(metric, f.unit(), r)
+	if f.delta.Delta > 0 { // what was asked, of which the release keeps the ρ
+		view.Epsilon, view.Delta = epsilonNumber(f.epsilon.Epsilon), f.delta.float64()
+	}
+	return printResult(cmd.OutOrStdout(), f.format.value, view)
 }
+
+// maxRho is the most that a release may spend, in billionths.
+const maxRho = 1000_000_000_000
 
 // predictionView is what is expected of an estimator as it is printed.
 type predictionView struct {
@@ -253,7 +269,17 @@ func (f *releaseFlags) check(cmd *cobra.Command) (*sketch.Grid, dp.Options, erro
 	if err != nil {
 		return nil, options, usagef("--prior: %w", err)
 	}
-	options = dp.Options{Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights, Records: f.records, Confidence: f.confidence}
+	options = dp.Options{
+		Quantiles: f.quantiles.values, Epsilon: f.epsilon.Epsilon, Contributions: f.contributions, Estimator: estimator, Prior: weights,
+		Records: f.records, Confidence: f.confidence, ConfidenceShare: f.share,
+	}
+	if f.delta.Delta > 0 && len(f.groups.by) == 0 {
+		rho := budget.RhoWithin(options.Epsilon, f.delta.Delta)
+		if rho == 0 {
+			return nil, options, usagef("--epsilon %v with --delta %v is too little", options.Epsilon, f.delta)
+		}
+		options.Epsilon, options.NanoRho = 0, int64(min(rho, maxRho))
+	}
 	if f.neighbours.value == dp.ReplaceOne.String() {
 		options.Neighbours = dp.ReplaceOne
 	}
@@ -423,6 +449,8 @@ func fileResult(metric, unit string, r *dp.Result) resultView {
 		Metric:        metric,
 		Estimator:     r.Estimator,
 		Epsilon:       epsilonNumber(r.Epsilon),
+		Rho:           json.Number(budget.Rho(r.NanoRho).String()),
+		Confidence:    r.Confidence,
 		Neighbours:    r.Neighbours,
 		Unit:          unit,
 		Contributions: r.Contributions,

@@ -24,7 +24,6 @@ type groupFlags struct {
 	unitColumn     string
 	by             []string
 	groupsPerUnit  int
-	delta          float64
 	selectionShare float64
 	countShare     float64
 }
@@ -35,7 +34,6 @@ func addGroupFlags(cmd *cobra.Command) *groupFlags {
 	flags.StringVar(&g.unitColumn, "unit-column", "", "column that names the unit of a row: of each the first --contributions rows are taken")
 	flags.StringSliceVar(&g.by, "by", nil, "columns of labels: a release for each group of rows with the same labels")
 	flags.IntVar(&g.groupsPerUnit, "groups-per-unit", 0, "with --by: groups in which the rows of one unit are taken (default: --contributions)")
-	flags.Float64Var(&g.delta, "delta", 0, "with --by: the probability that the labels of a single unit appear, such as 1e-6")
 	flags.Float64Var(&g.selectionShare, "selection-share", 0.2, "with --by: the share of --epsilon for deciding which labels appear")
 	flags.Float64Var(&g.countShare, "count-share", 0.1, "with --by: the share of --epsilon for the groups' sizes; 0 for none")
 	return &g
@@ -45,7 +43,7 @@ func addGroupFlags(cmd *cobra.Command) *groupFlags {
 func (g *groupFlags) check(cmd *cobra.Command, f *releaseFlags) error {
 	given := cmd.Flags().Changed
 	if len(g.by) == 0 {
-		for _, flag := range []string{"groups-per-unit", "delta", "selection-share", "count-share"} {
+		for _, flag := range []string{"groups-per-unit", "selection-share", "count-share"} {
 			if given(flag) {
 				return usagef("--%s needs --by", flag)
 			}
@@ -85,14 +83,14 @@ func (g *groupFlags) check(cmd *cobra.Command, f *releaseFlags) error {
 }
 
 // divide returns the options of a release of groups, which divide the ε of options.
-func (g *groupFlags) divide(options dp.Options) (labels.Options, error) {
+func (g *groupFlags) divide(options dp.Options, delta float64) (labels.Options, error) {
 	share := func(x float64) dp.Epsilon {
 		part := new(big.Rat).SetFloat64(x)
 		part.Mul(part, new(big.Rat).SetInt64(int64(options.Epsilon)))
 		return dp.Epsilon(new(big.Int).Quo(part.Num(), part.Denom()).Int64())
 	}
 	o := labels.Options{
-		Options: options, Selection: share(g.selectionShare), Count: share(g.countShare), Delta: g.delta, GroupsPerUnit: g.groupsPerUnit,
+		Options: options, Selection: share(g.selectionShare), Count: share(g.countShare), Delta: delta, GroupsPerUnit: g.groupsPerUnit,
 	}
 	o.Epsilon -= o.Selection + o.Count
 	return o, asUsage(o.Validate())
@@ -244,7 +242,7 @@ type groupView struct {
 
 // runGroups releases a table by groups.
 func (f *releaseFlags) runGroups(cmd *cobra.Command, in io.Reader, grid *sketch.Grid, options dp.Options) error {
-	o, err := f.groups.divide(options)
+	o, err := f.groups.divide(options, f.delta.float64())
 	if err != nil {
 		return err
 	}

@@ -92,9 +92,8 @@ func TestWrongGroupFlagsAreNamed(t *testing.T) {
 		fail(t, exitUsage, "a,b\n1,2\n", append([]string{"release", "-", "-q", "0.5", "--epsilon", "1", "--min", "0", "--max", "9"}, args...), texts...)
 	}
 	f([]string{"--by", "a"}, "--by", "--column")
-	f([]string{"--delta", "0.1"}, "--delta needs --by")
 	f([]string{"--column", "b", "--by", "a"}, "delta 0")
-	f([]string{"--column", "b", "--by", "a", "--delta", "2"}, "delta 2")
+	f([]string{"--column", "b", "--by", "a", "--delta", "2"}, "--delta", `delta "2"`)
 	f([]string{"--column", "b", "--by", "a", "--delta", "0.1", "--contributions", "2"}, "--by", "--unit-column")
 	f([]string{"--column", "b", "--by", "c", "--delta", "0.1"}, `"c"`)
 	f([]string{"--column", "b", "--by", "a", "--delta", "0.1", "--selection-share", "1"}, "--selection-share 1")

@@ -18,12 +18,16 @@ type resultView struct {
 	Window    *windowView `json:"window"`
 	Estimator string      `json:"estimator"`
 	// Epsilon is the exact decimal, a number in JSON.
-	Epsilon       json.Number `json:"epsilon"`
-	Delta         float64     `json:"delta"`
-	Neighbours    string      `json:"neighbours"`
-	Unit          string      `json:"unit"`
-	Contributions int         `json:"contributions"`
-	Prior         string      `json:"prior"`
+	Epsilon json.Number `json:"epsilon"`
+	Delta   float64     `json:"delta"`
+	// Rho is the zero-concentrated loss, absent where nothing says it.
+	Rho json.Number `json:"rho,omitempty"`
+	// Confidence is that of the rank errors, absent if there are none.
+	Confidence    float64 `json:"confidence,omitempty"`
+	Neighbours    string  `json:"neighbours"`
+	Unit          string  `json:"unit"`
+	Contributions int     `json:"contributions"`
+	Prior         string  `json:"prior"`
 	// Predicted is what made "auto" choose the estimator.
 	Predicted *predictionView `json:"predicted,omitempty"`
 	ReleaseID string          `json:"release_id,omitempty"`
@@ -44,7 +48,13 @@ type quantileView struct {
 	Lower edge `json:"lower"`
 	Upper edge `json:"upper"`
 	// RankError is nil when the release says nothing of it.
-	RankError *float64 `json:"rank_error"`
+	RankError *intervalView `json:"rank_error"`
+}
+
+// intervalView is what the rank of an answer, less that of its quantile, lies in, in records.
+type intervalView struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
 }
 
 // edge is an end of a bucket, null in JSON when the bucket reaches to infinity.
@@ -149,25 +159,37 @@ func printResultTable(w io.Writer, r resultView) error {
 		rankErrors = rankErrors || q.RankError != nil
 	}
 	if rankErrors {
-		columns = append(columns, number("rank error"))
+		columns = append(columns, number(fmt.Sprintf("rank error (%s %%)", formatNumber(math.Round(r.Confidence*1e7)/1e5))))
 	}
 	var rows [][]string
 	for _, q := range r.Quantiles {
 		row := []string{formatNumber(q.Q), compactNumber(q.Value), q.Lower.compact(), q.Upper.compact()}
 		if rankErrors {
-			row = append(row, q.rankError(compactNumber))
+			row = append(row, q.RankError.String())
 		}
 		rows = append(rows, row)
 	}
 	return printTable(w, columns, rows)
 }
 
-// rankError returns the rank error as format does, or nothing where there is none.
-func (q quantileView) rankError(format func(float64) string) string {
-	if q.RankError == nil {
+// String returns the interval for a table, rounded outwards to whole records, or nothing where there is none.
+func (i *intervalView) String() string {
+	if i == nil {
 		return ""
 	}
-	return format(*q.RankError)
+	low, high := math.Floor(i.Low), math.Ceil(i.High)
+	if low == 0 && high == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%+.0f to %+.0f", low, high)
+}
+
+// cells returns the ends of the interval for CSV, empty where there is none.
+func (i *intervalView) cells() (low, high string) {
+	if i == nil {
+		return "", ""
+	}
+	return formatNumber(i.Low), formatNumber(i.High)
 }
 
 // printResultCSV prints a row for each quantile, with all that holds for the whole release repeated.
@@ -177,14 +199,15 @@ func printResultCSV(w io.Writer, r resultView) error {
 		start, end = r.Window.Start.UTC().Format(time.RFC3339Nano), r.Window.End.UTC().Format(time.RFC3339Nano)
 	}
 	header := []string{
-		"metric", "window_start", "window_end", "q", "value", "lower", "upper", "rank_error",
-		"estimator", "epsilon", "delta", "neighbours", "unit", "contributions", "prior", "release_id",
+		"metric", "window_start", "window_end", "q", "value", "lower", "upper", "rank_error_low", "rank_error_high",
+		"estimator", "epsilon", "delta", "rho", "confidence", "neighbours", "unit", "contributions", "prior", "release_id",
 	}
 	var rows [][]string
 	for _, q := range r.Quantiles {
+		low, high := q.RankError.cells()
 		rows = append(rows, []string{
-			r.Metric, start, end, formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String(), q.rankError(formatNumber),
-			r.Estimator, r.Epsilon.String(), formatNumber(r.Delta), r.Neighbours, r.Unit, strconv.Itoa(r.Contributions), r.Prior, r.ReleaseID,
+			r.Metric, start, end, formatNumber(q.Q), formatNumber(q.Value), q.Lower.String(), q.Upper.String(), low, high,
+			r.Estimator, r.Epsilon.String(), formatNumber(r.Delta), r.Rho.String(), formatNumber(r.Confidence), r.Neighbours, r.Unit, strconv.Itoa(r.Contributions), r.Prior, r.ReleaseID,
 		})
 	}
 	return printCSV(w, header, rows)
@@ -194,7 +217,10 @@ func printResultCSV(w io.Writer, r resultView) error {
 func viewQuantiles(answers []dp.Quantile) []quantileView {
 	views := make([]quantileView, len(answers))
 	for i, a := range answers {
-		views[i] = quantileView{Q: a.Q, Value: a.Value, Lower: edge(a.Lower), Upper: edge(a.Upper), RankError: a.RankError}
+		views[i] = quantileView{Q: a.Q, Value: a.Value, Lower: edge(a.Lower), Upper: edge(a.Upper)}
+		if a.RankError != nil {
+			views[i].RankError = &intervalView{a.RankError.Low, a.RankError.High}
+		}
 	}
 	return views
 }

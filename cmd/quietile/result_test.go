@@ -73,12 +73,12 @@ func TestTablesRoundNumbersButNotTheirWholePart(t *testing.T) {
 }
 
 func TestResultsPrintAsCSV(t *testing.T) {
-	const all = "recursive,0.123456789,0,add-remove,user,3,uniform,r1\n"
+	const all = "recursive,0.123456789,0,,0,add-remove,user,3,uniform,r1\n"
 	const window = "latency,2026-01-02T03:00:00Z,2026-01-02T04:00:00Z,"
-	want := "metric,window_start,window_end,q,value,lower,upper,rank_error,estimator,epsilon,delta,neighbours,unit,contributions,prior,release_id\n" +
-		window + "0.05,-2,-inf,-2,," + all +
-		window + "0.5,0.1,0.1,12345678.25,," + all +
-		window + "0.999,1e+21,1e+21,+inf,," + all
+	want := "metric,window_start,window_end,q,value,lower,upper,rank_error_low,rank_error_high,estimator,epsilon,delta,rho,confidence,neighbours,unit,contributions,prior,release_id\n" +
+		window + "0.05,-2,-inf,-2,,," + all +
+		window + "0.5,0.1,0.1,12345678.25,,," + all +
+		window + "0.999,1e+21,1e+21,+inf,,," + all
 	if got := printed(t, formatCSV, fakeResult()); got != want {
 		t.Errorf("CSV:\n%s\nwant:\n%s", got, want)
 	}
@@ -109,15 +109,15 @@ func TestResultsPrintAsJSON(t *testing.T) {
 }
 
 func TestRankErrorsAreShownWhereKnown(t *testing.T) {
-	known := 0.25
 	r := resultView{
-		Estimator: "tree", Epsilon: "1", Delta: 1e-9, Prior: "uniform", Unit: "event", Contributions: 1, Neighbours: "add-remove",
-		Quantiles: []quantileView{{Q: 0.5, RankError: &known}},
+		Estimator: "tree", Epsilon: "1", Delta: 1e-9, Prior: "uniform", Unit: "event", Contributions: 1, Neighbours: "add-remove", Confidence: 0.95,
+		Quantiles: []quantileView{{Q: 0.5, RankError: &intervalView{-2.25, 7.5}}, {Q: 0.6}},
 	}
 	want := `tree, ε = 1, δ = 1e-09, uniform prior
 unit event of at most 1 record, add-remove neighbours
-  q  value  lower  upper  rank error
-0.5      0      0      0        0.25
+  q  value  lower  upper  rank error (95 %)
+0.5      0      0      0           -3 to +8
+0.6      0      0      0
 `
 	if got := printed(t, formatTable, r); got != want {
 		t.Errorf("table:\n%s\nwant:\n%s", got, want)

@@ -63,6 +63,9 @@ func (o Options) Validate() error {
 	if o.Neighbours != dp.AddRemove {
 		return fmt.Errorf("%w: neighbours %v: groups are released for %v only", dp.ErrOptions, o.Neighbours, dp.AddRemove)
 	}
+	if o.NanoRho != 0 {
+		return fmt.Errorf("%w: rho %v: groups are released with an epsilon only", dp.ErrOptions, dp.Epsilon(o.NanoRho))
+	}
 	if o.Selection <= 0 {
 		return fmt.Errorf("%w: epsilon of the selection %v is not positive", dp.ErrOptions, o.Selection)
 	}

@@ -26,10 +26,11 @@ type Problem struct {
 	Weights       []uint64 // prior weight of each bucket; positive, summing to at most prior.MaxTotal
 	Counts        []Count  // buckets ascending; buckets left out are empty; records sum to less than 2⁶⁴
 	Quantiles     []int64  // in billionths, strictly ascending, within (0, Unit)
-	Epsilon       int64    // of the whole release, in billionths, positive
+	Epsilon       int64    // of the whole release, in billionths, positive; 0 for a release of Rho
+	Rho           int64    // zero-concentrated loss of the whole release instead, in billionths, positive
 	Contributions uint64   // records that one privacy unit contributes at most, positive
 	Arity         int      // a node draws Arity−1 quantiles at once; at least 2; 0 means 2
-	Shares        []uint64 // of ε, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
+	Shares        []uint64 // of ε or ρ, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
 }
 
@@ -54,6 +55,31 @@ func Rho(m, arity int, shares []uint64) *big.Rat {
 		rho.Add(rho, s.Mul(s, s).Quo(s, new(big.Rat).SetInt64(int64(fewest(m, arity, level)))))
 	}
 	return rho
+}
+
+// Pure returns the ε, in billionths, of a release of m quantiles by a problem that has Rho instead: the sum over the levels of the largest loss of a node, whose draws
+// spend equal parts of its share of ρ. Arity and shares are as in a [Problem].
+func Pure(m, arity int, shares []uint64, rho int64) int64 {
+	arity = max(arity, 2)
+	depth := Depth(m, arity)
+	sum := int64(0)
+	for level := range depth {
+		most := int64(0)
+		for draws := 1; draws <= min(arity-1, m); draws++ {
+			most = max(most, int64(draws)*ofRho(rho, share(shares, depth, level), draws))
+		}
+		sum += most
+	}
+	return sum
+}
+
+// ofRho returns the largest ε, in billionths, of each of so many draws whose ε²/8 add up to at most a share of ρ, given in billionths.
+func ofRho(rho int64, share *big.Rat, draws int) int64 {
+	// e²/(8·10¹⁸)·draws ≤ ρ/10⁹·share
+	square := big.NewInt(8 * Unit)
+	square.Mul(square, big.NewInt(rho)).Mul(square, share.Num())
+	square.Quo(square, new(big.Int).Mul(share.Denom(), big.NewInt(int64(draws))))
+	return square.Sqrt(square).Int64()
 }
 
 // fewest returns the smallest number of draws of the nodes of a level.
@@ -114,6 +140,13 @@ func share(shares []uint64, depth, level int) *big.Rat {
 
 // Solve returns a cut for each quantile, ascending: cut b·2^Levels + k is the left edge of cell k of bucket b, and cut len(Weights)·2^Levels is the top.
 func Solve(p *Problem, s exact.Sampler) []uint64 {
+	cuts, _ := SolveAndCount(p, s)
+	return cuts
+}
+
+// SolveAndCount solves as [Solve] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they
+// are those of the positions that were drawn for the records, for a mechanism that takes its turn after this one.
+func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
 	v := &solver{
 		Problem: p,
 		sampler: s,
@@ -130,7 +163,17 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 	v.arity = max(p.Arity, 2)
 	v.depth = Depth(len(p.Quantiles), v.arity)
 	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit, 0)
-	return v.cuts
+	from := uint64(0)
+	for _, z := range append(v.cuts, v.top) {
+		if from == z {
+			between = append(between, 0)
+			continue
+		}
+		v.tile(from, z)
+		between = append(between, v.blocks[len(v.blocks)-1].before)
+		from = z
+	}
+	return v.cuts, between
 }
 
 // spareItems is how many splits a draw has room for before its scratch grows; it takes some forty on average.
@@ -212,7 +255,7 @@ func (v *solver) sample(a, b, num, den uint64, draws, level int) uint64 {
 		num, den = num/g, den/g
 	}
 	// Scores are den·s, integers below 2⁶⁴·10⁹. Per record s changes by at most max(num, den−num)/den (score.md), so
-	// η/den = ε_v / (2·c·max(num, den−num)) with ε_v the node's share of Epsilon/Unit, divided by its draws.
+	// η/den = ε_v / (2·c·max(num, den−num)) with ε_v the draw's part of Epsilon or Rho.
 	rate := v.rate(max(num, den-num), draws, level)
 	v.tile(a, b)
 	total := v.blocks[len(v.blocks)-1].before
@@ -268,14 +311,18 @@ restart:
 	}
 }
 
-// rate returns ε_v / (2·c·spread) for a draw's share ε_v of ε.
+// rate returns ε_v / (2·c·spread), ε_v being an equal part of the level's share of ε, or what spends an equal part of its share of ρ.
 func (v *solver) rate(spread uint64, draws, level int) *exact.Rate {
-	den := new(big.Int).SetUint64(Unit)
-	den.Mul(den, big.NewInt(int64(2*draws)))
+	den := new(big.Int).SetUint64(2 * Unit)
 	den.Mul(den, new(big.Int).SetUint64(v.Contributions))
 	den.Mul(den, new(big.Int).SetUint64(spread))
-	eta := new(big.Rat).SetFrac(big.NewInt(v.Epsilon), den)
-	rate, err := exact.NewRate(eta.Mul(eta, share(v.Shares, v.depth, level)))
+	part := share(v.Shares, v.depth, level)
+	if v.Rho > 0 {
+		part.SetInt64(ofRho(v.Rho, part, draws))
+	} else {
+		part.Mul(part, big.NewRat(v.Epsilon, int64(draws)))
+	}
+	rate, err := exact.NewRate(part.Quo(part, new(big.Rat).SetInt(den)))
 	if err != nil {
 		panic("recursive: " + err.Error()) // the bounds of a Problem's fields keep it within [10⁻⁵⁰, 10¹⁰]
 	}

@@ -29,28 +29,35 @@ func (t *Tree) Band(confidence float64) *Band {
 // together. The sampler is not spent on data; runs must be at least confidence/(1−confidence), 19 for 0.95, and some hundreds make the width steady. It takes the time
 // of that many releases. It panics if runs are too few.
 func (t *Tree) CalibratedBand(confidence float64, runs int, s exact.NoiseSampler) *Band {
-	order := int(math.Ceil(confidence * float64(runs+1)))
-	if order > runs {
-		panic(fmt.Sprintf("tree: %d runs are too few for confidence %v", runs, confidence))
-	}
 	buckets, spreads := t.problem.Buckets, t.spreads()
 	var before, rest []float64 // 1/deviation
 	for i := 1; i <= buckets; i++ {
 		before = append(before, 1/math.Sqrt(spreads.at(i, 0).variance))
 		rest = append(rest, 1/math.Sqrt(spreads.at(i, 1).variance)) // of no use for the last
 	}
+	factor := t.calibrate(confidence, runs, s, func(empty *Tree) float64 {
+		n := empty.prefix[buckets]
+		needed := math.Abs(n) * before[buckets-1]
+		for i, e := range empty.prefix[1:buckets] {
+			needed = max(needed, math.Abs(e)*before[i], math.Abs(n-e)*rest[i])
+		}
+		return needed
+	})
+	return t.band(spreads, func(s spread) float64 { return factor * math.Sqrt(s.variance) })
+}
+
+// calibrate returns what a share confidence of releases needs at most, measured on so many releases of no records.
+func (t *Tree) calibrate(confidence float64, runs int, s exact.NoiseSampler, needs func(empty *Tree) float64) float64 {
+	order := int(math.Ceil(confidence * float64(runs+1)))
+	if order > runs {
+		panic(fmt.Sprintf("tree: %d runs are too few for confidence %v", runs, confidence))
+	}
 	needed := make([]float64, runs)
 	for r := range needed {
-		errs := Release(t.problem, s).prefix // the problem has no counts
-		n := errs[buckets]
-		needed[r] = math.Abs(n) * before[buckets-1]
-		for i, e := range errs[1:buckets] {
-			needed[r] = max(needed[r], math.Abs(e)*before[i], math.Abs(n-e)*rest[i])
-		}
+		needed[r] = needs(Release(t.problem, s)) // the problem has no counts
 	}
 	slices.Sort(needed)
-	factor := needed[order-1]
-	return t.band(spreads, func(s spread) float64 { return factor * math.Sqrt(s.variance) })
+	return needed[order-1]
 }
 
 // band makes a band of the half-width that belongs to each spread.
@@ -172,7 +179,9 @@ func (t *Tree) spreads() *spreads {
 		panic(err) // Measure has called it
 	}
 	for level := levels - 1; level >= 0; level-- {
-		s.own[level] = 1 / (math.Sqrt2 * noise[level].Deviation())
+		if level >= t.problem.first() { // 0 for a root that has no noise
+			s.own[level] = 1 / (math.Sqrt2 * noise[level].Deviation())
+		}
 		s.heavy[level], s.largest[level] = make([]float64, s.sizes[level]), make([]float64, s.sizes[level])
 		for i := range s.heavy[level] {
 			s.heavy[level][i] = s.own[level]
@@ -255,4 +264,45 @@ func (s *spreads) close(variance, most float64) spread {
 		most = 0
 	}
 	return spread{variance, most}
+}
+
+// RankErrors returns intervals for (the records before a bucket) − q·(all records), for buckets and quantiles in billionths that go together. They hold all at once with a
+// confidence in (0, 1), if buckets and quantiles do not depend on the noise. Widths are found as those of [Tree.CalibratedBand], from as many runs, and are in proportion to
+// each estimate's deviation (docs/proofs/rank-error.md).
+func (t *Tree) RankErrors(buckets []int, quantiles []int64, confidence float64, runs int, s exact.NoiseSampler) (low, high []float64) {
+	deviations := t.problem.deviations(t.spreads(), buckets, quantiles)
+	estimate := func(t *Tree, j int) float64 {
+		return t.prefix[buckets[j]] - float64(quantiles[j])/Unit*t.prefix[t.problem.Buckets]
+	}
+	factor := t.calibrate(confidence, runs, s, func(empty *Tree) (needed float64) {
+		for j, d := range deviations {
+			needed = max(needed, math.Abs(estimate(empty, j))/d)
+		}
+		return needed
+	})
+	for j, d := range deviations {
+		e := estimate(t, j)
+		low, high = append(low, e-factor*d), append(high, e+factor*d)
+	}
+	return low, high
+}
+
+// Deviations returns the standard deviations of the estimates of (the records before a bucket) − q·(all records), for buckets and quantiles in billionths that go together. It
+// does not look at the counts, and panics if [Problem.Check] returns an error.
+func (p *Problem) Deviations(buckets []int, quantiles []int64) []float64 {
+	public := *p
+	public.Counts = nil
+	noisy := make([][]int64, p.levels())
+	for level, n := range p.sizes() {
+		noisy[level] = make([]int64, n)
+	}
+	return p.deviations(fit(&public, noisy).spreads(), buckets, quantiles)
+}
+
+func (p *Problem) deviations(s *spreads, buckets []int, quantiles []int64) []float64 {
+	all := make([]float64, len(buckets))
+	for j, b := range buckets {
+		all[j] = math.Sqrt(s.at(b, float64(quantiles[j])/Unit).variance)
+	}
+	return all
 }

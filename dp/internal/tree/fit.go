@@ -29,21 +29,29 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 	// sums holds, for the nodes of a level, what their children's estimates and variances add up to.
 	type sum struct{ estimate, variance float64 }
 	sums := make([][]sum, len(noisy))
+	sizes := p.sizes()
 	for level := len(noisy) - 1; level >= 0; level-- {
-		own := noise[level].Deviation()
-		own *= own
-		nodes := noisy[level]
-		estimate[level], t.variance[level] = make([]float64, len(nodes)), make([]float64, len(nodes))
-		if level > 0 {
-			sums[level-1] = make([]sum, len(noisy[level-1]))
+		released := level >= p.first()
+		own := 0.0
+		if released {
+			own = noise[level].Deviation()
+			own *= own
 		}
-		for i, y := range nodes {
-			z, v := float64(y), own
-			if sums[level] != nil {
-				// The mean of the node's own count and its children's sum, weighted by inverse variances.
+		estimate[level], t.variance[level] = make([]float64, sizes[level]), make([]float64, sizes[level])
+		if level > 0 {
+			sums[level-1] = make([]sum, sizes[level-1])
+		}
+		for i := range estimate[level] {
+			var z, v float64
+			switch {
+			case !released: // its children's sum alone
+				z, v = sums[level][i].estimate, sums[level][i].variance
+			case sums[level] == nil:
+				z, v = float64(noisy[level][i]), own
+			default: // the mean of the node's own count and its children's sum, weighted by inverse variances
 				below := sums[level][i]
+				z, v = float64(noisy[level][i]), own*below.variance/(own+below.variance)
 				z += (below.estimate - z) * own / (own + below.variance)
-				v = own * below.variance / (own + below.variance)
 			}
 			estimate[level][i], t.variance[level][i] = z, v
 			if level > 0 {
@@ -54,7 +62,7 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 		}
 	}
 	for level := 1; level < len(noisy); level++ {
-		for i := range noisy[level] {
+		for i := range estimate[level] {
 			parent := p.parent(level, i)
 			below := sums[level-1][parent]
 			// A child takes up a share of what its parent's estimate has more than the children's, in proportion to its variance.

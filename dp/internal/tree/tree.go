@@ -54,7 +54,8 @@ type Problem struct {
 	Noise         Kind     // Laplace or Gaussian
 	Epsilon       int64    // of the whole release with Laplace noise, in billionths, at least one for each level and at most 1000·Unit
 	Rho           int64    // of the whole release with Gaussian noise, likewise
-	Shares        []uint64 // of ε or ρ, by level, the root's first: as many as levels, positive, with a sum below 2³²; nil for equal ones
+	Unrooted      bool     // the root's count is not released: there are at least two buckets, and the other levels share all of the loss
+	Shares        []uint64 // of ε or ρ, by level released, the first one's first: as many as those, positive, with a sum below 2³²; nil for equal ones
 	Contributions uint64   // records that one privacy unit contributes at most, positive
 }
 
@@ -90,7 +91,7 @@ func Geometric(levels int, num, den int64) []uint64 {
 // Check returns an error that wraps [ErrProblem] and names the field and the value unless every public field is in range. It does not look at the counts.
 func (p *Problem) Check() error {
 	loss, name := p.loss()
-	levels, shares := p.levels(), uint64(0)
+	levels, released, shares := p.levels(), p.levels()-p.first(), uint64(0)
 	for _, s := range p.Shares {
 		if s == 0 || s >= maxShareSum {
 			return fmt.Errorf("%w: share %d is not in [1, 2^32)", ErrProblem, s)
@@ -104,18 +105,20 @@ func (p *Problem) Check() error {
 		return fmt.Errorf("%w: branching %d is less than 2", ErrProblem, p.Branching)
 	case levels < min(2, p.Buckets) || levels > Depth(p.Buckets, p.Branching):
 		return fmt.Errorf("%w: %d levels is not between %d and %d", ErrProblem, levels, min(2, p.Buckets), Depth(p.Buckets, p.Branching))
+	case p.Unrooted && p.Buckets == 1:
+		return fmt.Errorf("%w: 1 bucket has no tree without a root", ErrProblem)
 	case p.Noise != Laplace && p.Noise != Gaussian:
 		return fmt.Errorf("%w: noise %d is neither Laplace nor Gaussian", ErrProblem, p.Noise)
-	case loss < int64(levels) || loss > maxLoss:
-		return fmt.Errorf("%w: %s of %d billionths is not in [%d, %d]", ErrProblem, name, loss, levels, int64(maxLoss))
+	case loss < int64(released) || loss > maxLoss:
+		return fmt.Errorf("%w: %s of %d billionths is not in [%d, %d]", ErrProblem, name, loss, released, int64(maxLoss))
 	case p.Contributions == 0:
 		return fmt.Errorf("%w: contributions 0", ErrProblem)
-	case p.Shares != nil && (len(p.Shares) != levels || shares >= maxShareSum):
-		return fmt.Errorf("%w: %d shares that add up to %d for %d levels", ErrProblem, len(p.Shares), shares, levels)
+	case p.Shares != nil && (len(p.Shares) != released || shares >= maxShareSum):
+		return fmt.Errorf("%w: %d shares that add up to %d for %d levels", ErrProblem, len(p.Shares), shares, released)
 	}
-	for level, budget := range p.budgets() {
+	for i, budget := range p.budgets() {
 		if budget == 0 {
-			return fmt.Errorf("%w: share %d leaves nothing of %s %d to level %d", ErrProblem, p.Shares[level], name, loss, level)
+			return fmt.Errorf("%w: share %d leaves nothing of %s %d to level %d", ErrProblem, p.Shares[i], name, loss, i+p.first())
 		}
 	}
 	if _, err := p.noise(); err != nil {
@@ -138,12 +141,20 @@ func (p *Problem) levels() int {
 	return Depth(p.Buckets, p.Branching)
 }
 
-// budgets divides ε or ρ among the levels in proportion to the shares, in billionths that add up to all of it.
+// first returns the first level that is released.
+func (p *Problem) first() int {
+	if p.Unrooted {
+		return 1
+	}
+	return 0
+}
+
+// budgets divides ε or ρ among the levels released in proportion to the shares, in billionths that add up to all of it.
 func (p *Problem) budgets() []int64 {
 	loss, _ := p.loss()
 	shares := p.Shares
 	if shares == nil {
-		shares = make([]uint64, p.levels())
+		shares = make([]uint64, p.levels()-p.first())
 		for i := range shares {
 			shares[i] = 1
 		}
@@ -162,12 +173,12 @@ func (p *Problem) budgets() []int64 {
 }
 
 // noise returns the law of each level's noise. One unit's records change the counts of a level by at most c in sum, and so in Euclidean length too: Laplace noise of
-// scale c/ε_l costs ε_l, and Gaussian noise of variance c²/(2·ρ_l) costs ρ_l (tree.md, lemma 1).
+// scale c/ε_l costs ε_l, and Gaussian noise of variance c²/(2·ρ_l) costs ρ_l (tree.md, lemma 1). It is nil for a level that is not released.
 func (p *Problem) noise() ([]exact.Noise, error) {
 	c := new(big.Rat).SetInt(new(big.Int).SetUint64(p.Contributions))
 	noise := make([]exact.Noise, p.levels())
-	for level, budget := range p.budgets() {
-		loss := big.NewRat(budget, Unit)
+	for i, budget := range p.budgets() {
+		loss, level := big.NewRat(budget, Unit), i+p.first()
 		var err error
 		if p.Noise == Gaussian {
 			variance := new(big.Rat).Mul(c, c)
@@ -194,8 +205,8 @@ func (p *Problem) sizes() []int {
 	return sizes
 }
 
-// Measure returns the noisy count of every node, by level, the root's first: the only part of a release that sees the data. Every node gets its own noise, whether
-// there are records in it or not. It panics if [Problem.Check] returns an error.
+// Measure returns the noisy count of every node, by level, the root's first, which is left out of a tree that is Unrooted: the only part of a release that sees the data.
+// Every node gets its own noise, whether there are records in it or not. It panics if [Problem.Check] returns an error.
 func Measure(p *Problem, s exact.NoiseSampler) [][]int64 {
 	if err := p.Check(); err != nil {
 		panic(err)
@@ -216,7 +227,8 @@ func Measure(p *Problem, s exact.NoiseSampler) [][]int64 {
 		}
 	}
 	noisy := make([][]int64, len(counts))
-	for level, nodes := range counts {
+	for level := p.first(); level < len(counts); level++ {
+		nodes := counts[level]
 		noisy[level] = make([]int64, len(nodes))
 		for i, n := range nodes {
 			noisy[level][i] = s.Noisy(n, noise[level])

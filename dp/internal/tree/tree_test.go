@@ -48,6 +48,9 @@ func shapes() []*Problem {
 		{Buckets: 11, Branching: 2, Levels: 2, Noise: Gaussian, Rho: Unit / 10},
 		{Buckets: 10, Branching: 3, Noise: Gaussian, Rho: Unit / 100, Shares: Geometric(4, 2, 1)},
 		{Buckets: 17, Branching: 4, Noise: Gaussian, Rho: Unit, Contributions: 2},
+		{Buckets: 9, Branching: 9, Epsilon: Unit, Unrooted: true},
+		{Buckets: 13, Branching: 3, Epsilon: Unit, Unrooted: true, Shares: []uint64{1, 7, 2}},
+		{Buckets: 10, Branching: 2, Levels: 3, Noise: Gaussian, Rho: Unit, Unrooted: true},
 	}
 }
 
@@ -66,6 +69,9 @@ func weights(t *testing.T, p *Problem) (byLeaf [][]float64, variance, scale []fl
 	var rows [][]float64 // of each node, 1 for the leaves below it
 	sizes := p.sizes()
 	for level, n := range sizes {
+		if p.Unrooted && level == 0 {
+			continue
+		}
 		for i := range n {
 			row := make([]float64, p.Buckets)
 			for leaf := range row {
@@ -122,6 +128,9 @@ func TestEstimatesAreTheBestLinearOnes(t *testing.T) {
 		noisy := make([][]int64, p.levels())
 		var flat []float64
 		for level, n := range p.sizes() {
+			if p.Unrooted && level == 0 {
+				continue
+			}
 			for range n {
 				y := random.Int64N(1000)
 				noisy[level], flat = append(noisy[level], y), append(flat, float64(y))
@@ -298,6 +307,8 @@ func TestProblemOutOfRangeIsRefused(t *testing.T) {
 	f(func(p *Problem) { p.Shares = []uint64{1, 2, 3} }, "3 shares")
 	f(func(p *Problem) { p.Shares = []uint64{1, 0, 3, 4} }, "share 0")
 	f(func(p *Problem) { p.Shares = []uint64{1, 1 << 40, 3, 4} }, "share 1099511627776")
+	f(func(p *Problem) { p.Unrooted, p.Shares = true, []uint64{1, 1, 1, 1} }, "4 shares")
+	f(func(p *Problem) { p.Unrooted, p.Buckets = true, 1 }, "1 bucket ")
 	f(func(p *Problem) { p.Epsilon, p.Shares = 4, []uint64{1, 1, 1, 1000} }, "share 1 leaves nothing")
 	for _, p := range shapes() {
 		p.Contributions = 1
@@ -389,6 +400,7 @@ func TestBandsHold(t *testing.T) {
 	f(&Problem{Buckets: 100, Branching: 3, Noise: Gaussian, Rho: Unit / 100, Contributions: 1}, 0.95, 200, 3, 2)
 	f(&Problem{Buckets: 30, Branching: 2, Levels: 2, Epsilon: 5 * Unit, Contributions: 1}, 0.9, 300, 3.5, 2)
 	f(&Problem{Buckets: 1024, Branching: 16, Epsilon: Unit, Contributions: 1}, 0.95, 40, 3, 2)
+	f(&Problem{Buckets: 12, Branching: 12, Epsilon: Unit, Unrooted: true, Contributions: 1}, 0.95, 500, 3, 2)
 }
 
 func TestTooFewRunsPanic(t *testing.T) {
