@@ -12,6 +12,7 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/recursive"
+	noisytree "github.com/quietile/quietile/dp/internal/tree"
 )
 
 // A Case is a mechanism and the small data sets to audit it on: all those with at most Records records in Buckets buckets, and their neighbours.
@@ -103,11 +104,16 @@ func Cases() []Case {
 		treeCase("one cell a bucket", tree{arity: 3}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1, 1}, 5),
 		pair(treeCase("one cell a bucket, targets just missed", tree{arity: 3}, 0, []int64{u / 4, 2 * u / 4, 3 * u / 4}, 1, 2, []uint64{1, 1, 1, 1}, 0),
 			[]uint64{58, 60, 60, 62}, []uint64{60, 60, 60, 62}),
-		treeCase("two cells a bucket", tree{arity: 4, shares: []uint64{1}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 2),
+		treeCase("two cells a bucket", tree{arity: 4, shares: []uint64{1}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{1, 1}, 1),
 		treeCase("one cell a bucket, prior 5:1:1:9", tree{edges: true}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 2, []uint64{5, 1, 1, 9}, 4),
 		treeCase("two cells a bucket", tree{edges: true}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 5),
 		replaceCase(recursiveCase("one cell a bucket", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 0), 7),
 		replaceCase(recursiveCase("two cells a bucket", 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 2}, 0), 4),
+		treeCase("one cell a bucket", tree{rho: u / 4}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 0, 1, []uint64{1, 1, 1}, 5),
+		treeCase("two cells a bucket", tree{rho: u / 2, arity: 3, shares: []uint64{1, 3}}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 0, 2, []uint64{1, 1}, 2),
+		measuredCase(0, []int64{u / 2}, 100, 1, 1, []uint64{1, 1, 1}, noisytree.Problem{Branching: 2, Levels: 2, Unrooted: true}, 4),
+		measuredCase(1, []int64{u / 4, u / 2}, 500, 2, 1, []uint64{1, 2}, noisytree.Problem{Branching: 3, Levels: 2, Unrooted: true}, 2),
+		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
 	}, noisyTreeCases()...)
@@ -148,6 +154,7 @@ type tree struct {
 	arity  int
 	shares []uint64
 	edges  bool
+	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
 func (t tree) String() string {
@@ -160,6 +167,9 @@ func (t tree) String() string {
 	}
 	if t.edges {
 		s += ", edges"
+	}
+	if t.rho > 0 {
+		s += ", ρ " + big.NewRat(t.rho, recursive.Unit).RatString()
 	}
 	return s
 }
@@ -174,10 +184,14 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 	for _, q := range quantiles {
 		setting += " " + big.NewRat(q, recursive.Unit).RatString()
 	}
+	claimed := float64(epsilon)
+	if tree.rho > 0 {
+		claimed = float64(recursive.Pure(len(quantiles), tree.arity, tree.shares, tree.rho)) / recursive.Unit
+	}
 	return Case{
 		Mechanism:     "recursive",
 		Setting:       fmt.Sprintf("%s, c %d", setting, contributions),
-		Epsilon:       float64(epsilon),
+		Epsilon:       claimed,
 		Contributions: contributions,
 		Buckets:       len(weights),
 		Records:       records,
@@ -187,6 +201,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Weights:       weights,
 				Quantiles:     quantiles,
 				Epsilon:       epsilon * recursive.Unit,
+				Rho:           tree.rho,
 				Contributions: uint64(contributions),
 				Arity:         tree.arity,
 				Shares:        tree.shares,

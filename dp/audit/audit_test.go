@@ -27,7 +27,7 @@ func TestEveryMechanismKeepsItsPromise(t *testing.T) {
 	}
 }
 
-// Rényi divergences of neighbours stay below α·ρ, with ρ = ε²/(8·depth), depth being the number of draws among which all paths divide ε equally.
+// Rényi divergences of neighbours stay below α·ρ, with ρ = ε²/(8·depth), depth being the number of draws among which all paths divide ε equally, or below 1 ρ itself.
 func TestEveryMechanismKeepsItsConcentratedPromise(t *testing.T) {
 	f := func(c Case, depth float64, x, y []uint64) {
 		t.Helper()
@@ -39,7 +39,10 @@ func TestEveryMechanismKeepsItsConcentratedPromise(t *testing.T) {
 			return l
 		}
 		p, q := law(x), law(y)
-		rho := c.Epsilon * c.Epsilon / depth / 8
+		rho := depth
+		if depth >= 1 {
+			rho = c.Epsilon * c.Epsilon / depth / 8
+		}
 		for _, alpha := range []float64{1.01, 1.5, 2, 4, 16, 64} {
 			there, back := divergence(alpha, p, q), divergence(alpha, q, p)
 			if d := max(there, back); d > alpha*rho*(1+1e-9) {
@@ -58,6 +61,9 @@ func TestEveryMechanismKeepsItsConcentratedPromise(t *testing.T) {
 	f(recursiveCase("targets between cuts", 0, quarters, 1, 2, even, 0), 2, []uint64{40, 4, 38, 4, 38, 4, 40}, []uint64{42, 4, 38, 4, 38, 4, 40})
 	f(treeCase("targets between cuts", tree{arity: 4}, 0, quarters, 1, 1, even, 0), 3, []uint64{20, 2, 19, 2, 19, 2, 20}, []uint64{21, 2, 19, 2, 19, 2, 20})
 	f(recursiveCase("two cells a bucket", 1, quarters, 3, 2, []uint64{1, 1}, 0), 2, []uint64{1, 1}, []uint64{2, 2})
+	f(treeCase("targets between cuts", tree{rho: u / 8}, 0, quarters, 0, 1, even, 0), 0.125, []uint64{20, 2, 19, 2, 19, 2, 20}, []uint64{21, 2, 19, 2, 19, 2, 20})
+	f(treeCase("targets between cuts", tree{rho: u / 8, arity: 4}, 0, quarters, 0, 2, even, 0), 0.125, []uint64{40, 4, 38, 4, 38, 4, 40}, []uint64{42, 4, 38, 4, 38, 4, 40})
+	f(treeCase("targets between cuts", tree{rho: u / 8, shares: []uint64{1, 5}}, 0, quarters, 0, 1, even, 0), 0.125, []uint64{20, 2, 19, 2, 19, 2, 20}, []uint64{21, 2, 19, 2, 19, 2, 20})
 }
 
 // divergence returns the Rényi divergence of order alpha of p from q.

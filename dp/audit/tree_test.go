@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/recursive"
 	noisytree "github.com/quietile/quietile/dp/internal/tree"
 )
 
@@ -167,4 +168,20 @@ func TestGaussianTreesKeepTheirConcentratedPromise(t *testing.T) {
 	f(noisytree.Problem{Buckets: 1, Branching: 2, Rho: u / 4, Contributions: 1}, 0.25, []uint64{3}, []uint64{4}, true)
 	f(noisytree.Problem{Buckets: 2, Branching: 2, Rho: u, Contributions: 1}, 0.5, []uint64{0, 1}, []uint64{1, 1}, false)
 	f(noisytree.Problem{Buckets: 2, Branching: 2, Rho: u, Contributions: 1}, 1, []uint64{0, 1}, []uint64{2, 1}, false)
+}
+
+// Who measures with the whole of ε, after answers with the whole of it, loses up to twice as much.
+func TestAMeasurementWithoutItsShareIsRefused(t *testing.T) {
+	weights, half := []uint64{1, 1, 1}, []int64{recursive.Unit / 2}
+	c := measuredCase(0, half, 500, 1, 1, weights, noisytree.Problem{Branching: 2, Levels: 2, Unrooted: true}, 4)
+	ruler := noisytree.Problem{Buckets: 2, Branching: 2, Levels: 2, Unrooted: true, Epsilon: recursive.Unit, Contributions: 1}
+	c.Answer = measuredAnswer(0, half, recursive.Unit, 1, weights, ruler)
+	row, err := c.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("loss %.3f where 1 was claimed, on %s", row.Worst, row.Data)
+	if row.OK || row.Worst < 1.5 {
+		t.Errorf("loss %v of 1 was not refused", row.Worst)
+	}
 }
