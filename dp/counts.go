@@ -43,8 +43,8 @@ func runs(confidence float64) uint64 { return uint64(math.Ceil(10 / (1 - confide
 func (o Options) noisyTree(bins int) *tree.Problem {
 	answers, _ := o.budgets()
 	p := o.noisy(bins, answers)
-	if o.Estimator.kind == densityKind { // without anything above the bins
-		p.Branching, p.Levels, p.Unrooted = bins, 2, true
+	if o.Estimator.kind == densityKind { // nothing above the bins
+		p.Branching, p.Levels = bins, 2
 		return p
 	}
 	p.Branching = defaultBranching
@@ -55,13 +55,13 @@ func (o Options) noisyTree(bins int) *tree.Problem {
 	if o.Estimator.height > 0 {
 		p.Levels = min(p.Levels, o.Estimator.height)
 	}
-	p.Shares = o.Estimator.shares(p.Levels)
+	p.Shares = o.Estimator.shares(p.Levels - 1)
 	return p
 }
 
-// noisy returns a tree with the noise that spends a budget.
+// noisy returns a tree with the noise that spends a budget. Its root is not released: the levels below know it well enough, and have the more to spend.
 func (o Options) noisy(buckets int, b budget) *tree.Problem {
-	p := &tree.Problem{Buckets: buckets, Branching: 2, Epsilon: int64(b.epsilon), Rho: b.nanoRho, Contributions: uint64(max(o.Contributions, 1))}
+	p := &tree.Problem{Buckets: buckets, Branching: 2, Unrooted: true, Epsilon: int64(b.epsilon), Rho: b.nanoRho, Contributions: uint64(max(o.Contributions, 1))}
 	if b.nanoRho > 0 {
 		p.Noise = tree.Gaussian
 	}
@@ -198,7 +198,7 @@ func (o Options) rulers(answers int) []*tree.Problem {
 		all = append(all, p)
 	}
 	flat := o.noisy(answers+1, budget)
-	flat.Branching, flat.Levels, flat.Unrooted = answers+1, 2, true
+	flat.Branching, flat.Levels = answers+1, 2
 	return append(all, flat)
 }
 

@@ -14,10 +14,10 @@ type Estimator struct {
 	kind      kind
 	arity     int // of recursive; 0 means 2
 	edges     bool
-	branching int // of tree; 0 means defaultBranching
-	height    int // of tree; 0 means all levels
-	power     float64
-	bins      int // of tree and density; 0 means a bin for each bucket, or for density what theory gives
+	branching int     // of tree; 0 means defaultBranching
+	height    int     // of tree; 0 means all levels
+	power     float64 // of recursive and tree
+	bins      int     // of tree and density; 0 means a bin for each bucket, or for density what theory gives
 }
 
 type kind int
@@ -30,8 +30,11 @@ const (
 	autoKind
 )
 
-// defaultBranching is the one with the least error of those that were tried on 8192 buckets.
-const defaultBranching = 8
+// The branching and the power of a tree with the least error of those that were tried, on 128 and 8192 buckets.
+const (
+	defaultBranching = 16
+	defaultPower     = 0.5
+)
 
 // A parameter of an estimator.
 type parameter struct {
@@ -74,9 +77,9 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	recursive:power=0.5           level i of the tree, from 1, has a share of the budget in proportion to i^0.5; 0, the default, makes them equal
 //	recursive:edges               the prior's weight outside of a range goes to its ends
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
-//	tree:branching=16             with 16 children to a node instead of 8
-//	tree:height=3                 with so many levels at most, the root and the leaves among them
-//	tree:power=0.5                with shares of the levels as above
+//	tree:branching=8              with 8 children to a node instead of 16
+//	tree:height=3                 with so many levels at most, the leaves and the root, which is not released, among them
+//	tree:power=0                  with shares of the levels as above; the default is 0.5
 //	tree:bins=512                 over so many runs of buckets that weigh the same in the prior, instead of the buckets
 //	density:bins=64               noisy counts of so many such runs alone; without bins, of as many as suit a smooth density and Options.Records
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
@@ -93,6 +96,9 @@ func ParseEstimator(s string) (Estimator, error) {
 			continue
 		}
 		e := Estimator{kind: known.kind}
+		if e.kind == treeKind {
+			e.power = defaultPower
+		}
 		if !more {
 			return e, nil
 		}
@@ -174,7 +180,7 @@ func (e Estimator) String() string {
 			switch {
 			case p.whole != nil && *p.whole(&e) != 0:
 				fields = append(fields, fmt.Sprintf("%s=%d", p.name, *p.whole(&e)))
-			case p.name == power.name && e.power != 0:
+			case p.name == power.name && e.power != 0 && e.kind == recursiveKind, p.name == power.name && e.power != defaultPower && e.kind == treeKind:
 				fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
 			case p.name == edges.name && e.edges:
 				fields = append(fields, p.name)

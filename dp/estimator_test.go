@@ -33,10 +33,11 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("independent", "independent")
 	f("auto", "auto")
 	f("tree", "tree")
-	f("tree:branching=8", "tree")
-	f("tree:branching=16", "tree:branching=16")
-	f("tree:bins=100,height=3,power=-0", "tree:height=3,bins=100")
+	f("tree:branching=16,power=0.5", "tree")
+	f("tree:branching=8", "tree:branching=8")
+	f("tree:bins=100,height=3", "tree:height=3,bins=100")
 	f("tree:power=1", "tree:power=1")
+	f("tree:power=-0", "tree:power=0")
 	f("density", "density")
 	f("density:bins=20", "density:bins=20")
 }
@@ -181,7 +182,7 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=2,power=0.5,bins=100", "density:bins=50"} {
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -13,19 +14,19 @@ type Tree struct {
 	// By level and node: the variance of the estimate that the noisy counts of a node and its descendants give.
 	variance [][]float64
 	prefix   []float64 // the consistent estimate of the records before each bucket, and of all: the best linear one without bias
-	cdf      []float64 // the same made isotonic, from 0 to n
+	cdf      []float64 // an estimate that never falls, from 0 to n
 }
 
-// fit estimates all counts from the noisy ones by weighted least squares, subject to the counts of children adding up to their parent's. It is the two-pass algorithm
-// of Hay, Rastogi, Miklau, Suciu, "Boosting the accuracy of differentially private histograms through consistency" (VLDB 2010), section 4.1, with variances that differ
-// by level and any number of children (tree.md, lemma 2).
+// fit estimates all counts from the noisy ones by weighted least squares, subject to the counts of children adding up to their parent's: the two-pass algorithm of Hay, Rastogi,
+// Miklau, Suciu, "Boosting the accuracy of differentially private histograms through consistency" (VLDB 2010), section 4.1, with variances that differ by level and any number of
+// children (tree.md, lemma 2). The distribution function comes from a second way down on which no count becomes negative.
 func fit(p *Problem, noisy [][]int64) *Tree {
 	noise, err := p.noise()
 	if err != nil {
 		panic(err) // Measure has called it
 	}
 	t := &Tree{problem: p, variance: make([][]float64, len(noisy))}
-	estimate := make([][]float64, len(noisy))
+	estimate, positive := make([][]float64, len(noisy)), make([][]float64, len(noisy))
 	// sums holds, for the nodes of a level, what their children's estimates and variances add up to.
 	type sum struct{ estimate, variance float64 }
 	sums := make([][]sum, len(noisy))
@@ -61,53 +62,54 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 			}
 		}
 	}
+	n := max(estimate[0][0], 0)
+	positive[0] = []float64{n}
 	for level := 1; level < len(noisy); level++ {
+		positive[level] = slices.Clone(estimate[level])
 		for i := range estimate[level] {
 			parent := p.parent(level, i)
 			below := sums[level-1][parent]
 			// A child takes up a share of what its parent's estimate has more than the children's, in proportion to its variance.
 			estimate[level][i] += (estimate[level-1][parent] - below.estimate) * t.variance[level][i] / below.variance
 		}
+		from := 0
+		for parent, total := range positive[level-1] {
+			to := from
+			for to < sizes[level] && p.parent(level, to) == parent {
+				to++
+			}
+			project(positive[level][from:to], t.variance[level][from:to], total)
+			from = to
+		}
 	}
-	t.prefix = make([]float64, p.Buckets+1)
-	for i, n := range estimate[len(estimate)-1] {
-		t.prefix[i+1] = t.prefix[i] + n
+	t.prefix, t.cdf = make([]float64, p.Buckets+1), make([]float64, p.Buckets+1)
+	for i, x := range estimate[len(estimate)-1] {
+		t.prefix[i+1] = t.prefix[i] + x
+		t.cdf[i+1] = min(t.cdf[i]+positive[len(positive)-1][i], n)
 	}
-	n := max(estimate[0][0], 0)
-	t.prefix[p.Buckets] = estimate[0][0]
-	t.cdf = slices.Clone(t.prefix)
-	isotonic(t.cdf[1:p.Buckets])
-	for i, c := range t.cdf {
-		t.cdf[i] = min(max(c, 0), n)
-	}
-	t.cdf[p.Buckets] = n
+	t.prefix[p.Buckets], t.cdf[p.Buckets] = estimate[0][0], n
 	return t
 }
 
-// isotonic replaces xs by the sequence that never falls and has the least sum of squared distances from it, by pooling adjacent violators (Barlow, Bartholomew,
-// Bremner, Brunk, "Statistical inference under order restrictions", 1972, section 1.2). It takes O(len(xs)) time.
-func isotonic(xs []float64) {
-	type pool struct {
-		mean float64
-		size int
+// project replaces xs by the numbers nearest to them, in the sum of squared distances divided by their variances, that add up to total ≥ 0 without one being negative
+// (tree.md, lemma 6). It takes O(k·log k) time for k of them.
+func project(xs, variances []float64, total float64) {
+	// They are max(0, x + shift·variance) for one shift, so those with the largest x/variance are positive: as many as stay so.
+	order := make([]int, len(xs))
+	for i := range order {
+		order[i] = i
 	}
-	var pools []pool
-	for _, x := range xs {
-		last := pool{x, 1}
-		for len(pools) > 0 && pools[len(pools)-1].mean >= last.mean {
-			before := pools[len(pools)-1]
-			pools = pools[:len(pools)-1]
-			size := before.size + last.size
-			last = pool{before.mean + (last.mean-before.mean)*float64(last.size)/float64(size), size}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(xs[b]/variances[b], xs[a]/variances[a]) })
+	sum, variance, shift := 0.0, 0.0, math.Inf(1)
+	for _, i := range order {
+		if xs[i]+shift*variances[i] <= 0 {
+			break
 		}
-		pools = append(pools, last)
+		sum, variance = sum+xs[i], variance+variances[i]
+		shift = (total - sum) / variance
 	}
-	i := 0
-	for _, p := range pools {
-		for range p.size {
-			xs[i] = p.mean
-			i++
-		}
+	for i, x := range xs {
+		xs[i] = max(x+shift*variances[i], 0)
 	}
 }
 

@@ -173,33 +173,43 @@ func TestEstimatesAreTheBestLinearOnes(t *testing.T) {
 	}
 }
 
-func TestIsotonicIsNearest(t *testing.T) {
+// The projection keeps its conditions, and no small step that keeps them too comes nearer.
+func TestProjectionIsNearest(t *testing.T) {
 	random, _ := seeded(t)
 	for range 300 {
-		xs := make([]float64, random.IntN(12))
+		n := 1 + random.IntN(12)
+		xs, variances := make([]float64, n), make([]float64, n)
 		for i := range xs {
-			xs[i] = float64(random.IntN(20))
+			xs[i], variances[i] = random.NormFloat64()*20+5, 1+random.Float64()*9
 		}
+		total := max(0, random.NormFloat64()*50)
 		got := slices.Clone(xs)
-		isotonic(got)
-		if !slices.IsSorted(got) {
-			t.Fatalf("%v of %v falls", got, xs)
-		}
-		for i := range xs { // max over a ≤ i of min over b ≥ i of the mean of xs[a … b]
-			want := math.Inf(-1)
-			for a := 0; a <= i; a++ {
-				least := math.Inf(1)
-				for b := i; b < len(xs); b++ {
-					sum := 0.0
-					for _, x := range xs[a : b+1] {
-						sum += x
-					}
-					least = min(least, sum/float64(b-a+1))
-				}
-				want = max(want, least)
+		project(got, variances, total)
+		sum, distance := 0.0, func(ys []float64) (d float64) {
+			for i, y := range ys {
+				d += (y - xs[i]) * (y - xs[i]) / variances[i]
 			}
-			if math.Abs(got[i]-want) > 1e-9 {
-				t.Fatalf("isotonic %v: %v, want %g at %d", xs, got, want, i)
+			return d
+		}
+		for _, x := range got {
+			if x < 0 {
+				t.Fatalf("%v of %v", got, xs)
+			}
+			sum += x
+		}
+		if math.Abs(sum-total) > 1e-9*(1+total) {
+			t.Fatalf("%v of %v adds up to %v, not %v", got, xs, sum, total)
+		}
+		least := distance(got)
+		for from := range got {
+			for to := range got {
+				step := slices.Clone(got)
+				move := min(got[from], 0.01)
+				step[from] -= move
+				step[to] += move
+				if distance(step) < least-1e-9 {
+					t.Fatalf("%v with variances %v and total %v: %v is nearer than %v", xs, variances, total, step, got)
+				}
 			}
 		}
 	}
