@@ -44,13 +44,16 @@ func rate(t testing.TB, num, den int64) *Rate {
 const referenceBits = 400
 
 // referenceExp returns e^−x by its series in floating point: code of its own, to check the integer code against.
-func referenceExp(x *big.Rat) *big.Float {
-	f := func() *big.Float { return new(big.Float).SetPrec(referenceBits) }
+func referenceExp(x *big.Rat) *big.Float { return referenceExpTo(x, referenceBits) }
+
+// referenceExpTo does so with about prec bits, or returns 0 for what is smaller than a [big.Float] can be.
+func referenceExpTo(x *big.Rat, prec uint) *big.Float {
+	halvings := max(new(big.Float).SetRat(x).MantExp(nil)+10, 0)
+	f := func() *big.Float { return new(big.Float).SetPrec(prec + uint(halvings)) }
 	y := f().SetRat(x)
-	halvings := max(y.MantExp(nil)+10, 0)
 	y.SetMantExp(y, -halvings)
 	sum, term := f().SetInt64(1), f().SetInt64(1)
-	for k := int64(1); k < 80; k++ {
+	for k := int64(1); term.Sign() > 0 && term.MantExp(nil) > -int(prec)-halvings; k++ {
 		term.Mul(term, y).Quo(term, f().SetInt64(k))
 		sum.Add(sum, term)
 	}
