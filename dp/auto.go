@@ -1,33 +1,38 @@
 package dp
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
 
-// A Prediction is what [Options.Choose] expects of an estimator on records that are as the prior says.
+// A Prediction is what [Options.Choose] expects of an estimator.
 type Prediction struct {
 	Estimator Estimator
-	// Mean and Max are the mean over the quantiles, and the largest, of the errors of rank, in records: how far the share of records up to an answer is from the quantile.
-	// They are means over some releases.
+	// Mean and Max are the mean over the quantiles, and the largest, of the rank errors in records: how far the ranks of an answer's bucket are from that of the quantile. They are
+	// geometric means, each error counting as one record more, over releases of all the rehearsed shapes.
 	Mean, Max float64
 }
 
-// Of each estimator at most so many releases are simulated, and at least two, in about so many steps.
+// Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
 const (
-	maxRehearsals  = 12
-	rehearsalSteps = 3_000_000
+	maxRehearsals  = 10
+	rehearsalSteps = 2_000_000
 )
 
+// candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
+var candidates = []string{"recursive", "recursive:power=0.5", "tree", "independent"}
+
 // Choose compares estimators for these options on a grid, whatever their own Estimator, and returns the one with the least expected error first, and the others in
-// order. It sees the options, the grid and Records, and never the data: records that are distributed as the prior says are released some times by each estimator, by the code
-// that releases the data. Equal arguments give equal predictions. Errors are those of [Options.Validate] and of the prior.
+// order. It sees the options, the grid and Records, and never the data: records of several [shapes], which are spread as the prior says by and large, are released some times by
+// each estimator, by the code that releases the data. Equal arguments give equal predictions. Errors are those of [Options.Validate] and of the prior.
 func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	o.Estimator = Estimator{}
 	if err := o.Validate(); err != nil {
@@ -49,9 +54,9 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	if records == 0 {
 		records = unknownRecords
 	}
-	s := expected(g, weights, records)
+	shapes := shapes(g, weights, records)
 	var all []Prediction
-	for _, name := range []string{"recursive", "recursive:power=0.5", "independent", "tree:branching=4", "tree", "tree:branching=16", "tree:branching=32"} {
+	for _, name := range candidates {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			return nil, err
@@ -63,68 +68,96 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
-		p := Prediction{Estimator: e}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
-		rehearsals := float64(min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals))
-		for range int(rehearsals) {
-			cuts, _ := o.cuts(s, asked, weights, sampler)
-			mean, most := rankErrors(s, asked, cuts)
-			p.Mean += mean / rehearsals
-			p.Max += most / rehearsals
+		rehearsals := min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals)
+		logMean, logMax := 0.0, 0.0
+		for _, s := range shapes {
+			for range rehearsals {
+				cuts, _ := o.cuts(s.Binned, asked, weights, sampler)
+				mean, most := s.rankErrors(asked, cuts)
+				logMean += math.Log1p(mean)
+				logMax += math.Log1p(most)
+			}
 		}
-		all = append(all, p)
+		n := float64(rehearsals) * float64(len(shapes))
+		all = append(all, Prediction{Estimator: e, Mean: math.Expm1(logMean / n), Max: math.Expm1(logMax / n)})
 	}
-	slices.SortStableFunc(all, func(a, b Prediction) int {
-		x, y := a.Mean*a.Max, b.Mean*b.Max
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare((1+a.Mean)*(1+a.Max), (1+b.Mean)*(1+b.Max)) })
 	return all, nil
 }
 
-// expected returns so many records with as many in each bucket as the weights say, rounded.
-func expected(g *sketch.Grid, weights []uint64, records uint64) *sketch.Binned {
+// A shape is a data set that stands for many.
+type shape struct {
+	*sketch.Binned
+	before []float64 // records before each bucket, and all
+}
+
+// shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, two are
+// normal and exponential in its probabilities, with a standard deviation of a twentieth, and one is clumps in a quarter of the buckets, of sizes in proportion to 1, 1/2, 1/3, …
+func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 	total := 0.0
 	for _, w := range weights {
 		total += float64(w)
 	}
-	s := sketch.NewBinned(g)
-	before, share := uint64(0), 0.0
+	before := make([]float64, len(weights)+1) // prior probability
 	for i, w := range weights {
-		share += float64(w) / total
-		if upTo := uint64(math.Round(min(share, 1) * float64(records))); upTo > before {
-			if err := s.AddBucket(i, upTo-before); err != nil {
+		before[i+1] = before[i] + float64(w)/total
+	}
+	const width = 1. / 20
+	smooth := func(below func(u float64) float64) shape {
+		shares := make([]float64, len(weights))
+		for i := range shares {
+			shares[i] = below(before[i+1]) - below(before[i])
+		}
+		return newShape(g, shares, records)
+	}
+	clumps := func(n int) shape {
+		random := rand.New(rand.NewPCG(0, 0))
+		shares := make([]float64, len(weights))
+		for k := range n {
+			u := random.Float64()
+			i := sort.Search(len(weights)-1, func(i int) bool { return before[i+1] > u })
+			shares[i] += 1 / float64(k+1)
+		}
+		return newShape(g, shares, records)
+	}
+	return []shape{
+		smooth(func(u float64) float64 { return u }),
+		smooth(func(u float64) float64 { return math.Erf((u - 0.5) / width / math.Sqrt2) }),
+		smooth(func(u float64) float64 { return -math.Exp(-u / width) }),
+		clumps(max(len(weights)/4, 2)),
+	}
+}
+
+// newShape returns so many records with as many in each bucket as its share says, rounded.
+func newShape(g *sketch.Grid, shares []float64, records uint64) shape {
+	total := 0.0
+	for _, x := range shares {
+		total += x
+	}
+	s := shape{sketch.NewBinned(g), make([]float64, len(shares)+1)}
+	share, upTo := 0.0, uint64(0)
+	for i, x := range shares {
+		share += x / total
+		if next := uint64(math.Round(min(share, 1) * float64(records))); next > upTo {
+			if err := s.AddBucket(i, next-upTo); err != nil {
 				panic(err) // records are bounded by Validate
 			}
-			before = upTo
+			upTo = next
 		}
+		s.before[i+1] = float64(upTo)
 	}
 	return s
 }
 
-// rankErrors returns the mean and the largest distance of cuts from the ranks that were asked for, in records, those of a bucket being spread over it.
-func rankErrors(s *sketch.Binned, asked []int64, cuts []uint64) (mean, most float64) {
-	before := make([]float64, s.Grid().Len()+1)
-	for i, n := range s.All() {
-		before[i+1] = float64(n)
-	}
-	for i := 1; i < len(before); i++ {
-		before[i] += before[i-1]
-	}
-	n := before[len(before)-1]
+// rankErrors returns the mean and the largest distance of the ranks of the cuts' buckets from those that were asked for, in records.
+func (s shape) rankErrors(asked []int64, cuts []uint64) (mean, most float64) {
+	last := len(s.before) - 1
 	for j, cut := range cuts {
-		b := cut >> levels
-		rank := before[b]
-		if int(b) < len(before)-1 {
-			rank += (before[b+1] - before[b]) * float64(cut&(1<<levels-1)) / (1 << levels)
-		}
-		off := math.Abs(rank - float64(asked[j])/float64(epsilonUnit)*n)
+		b := min(int(cut>>levels), last-1)
+		target := float64(asked[j]) / epsilonUnit * s.before[last]
+		off := max(0, s.before[b]-target, target-s.before[b+1])
 		mean += off / float64(len(cuts))
 		most = max(most, off)
 	}

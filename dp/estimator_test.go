@@ -266,7 +266,7 @@ func TestAutoChoosesWithoutData(t *testing.T) {
 			t.Errorf("%d quantiles: %v is chosen, want %s: %+v", m, got, want, first)
 		}
 		for i := 1; i < len(first); i++ {
-			if first[i].Mean*first[i].Max < first[i-1].Mean*first[i-1].Max {
+			if (1+first[i].Mean)*(1+first[i].Max) < (1+first[i-1].Mean)*(1+first[i-1].Max) {
 				t.Errorf("%d quantiles: %v comes after %v", m, first[i], first[i-1])
 			}
 		}

@@ -44,7 +44,7 @@ An answer is its bucket's lower edge, which is the value itself where values are
 --representative within (the default on exponential grids) a point inside the bucket.
 
 --estimator auto takes the estimator that is expected to err least, and --explain shows the comparison. It is made by
-simulation on records that are as the prior says, about as many as --n-hint, and never sees the data.
+simulation on records that lie as the prior says by and large, about as many as --n-hint, and never sees the data.
 
 --delta asks for an (ε, δ) guarantee instead of a pure one: answers are then a good deal nearer where there are many, or with
 --estimator tree. --confidence adds, for each answer, an interval for how far its rank is from the quantile's.
