@@ -333,6 +333,36 @@ func TestChoicesHaveTheirLawAfterChanges(t *testing.T) {
 	}
 }
 
+// Items of like weights in several blocks, whose sums must follow what is replaced.
+func TestSumsOfBlocksFollowChanges(t *testing.T) {
+	random, _ := seeded(t)
+	s := new(tape)
+	g := NewFrom(s)
+	r := rate(t, 1, 9)
+	item := func() Item { return Item{From64(100 + random.Uint64N(100)), From64(random.Uint64N(8))} }
+	items := []Item{{From64(1), Uint128{}}}
+	for len(items) < 2*blockItems {
+		items = append(items, item())
+	}
+	c := g.Chooser(r, append([]Item(nil), items...)).(*chooser)
+	for range 60 {
+		i, changed := 1+random.IntN(len(items)-1), item()
+		items[i] = changed
+		c.Replace(i, changed)
+		if random.IntN(3) == 0 {
+			items = append(items, item())
+			c.Append(items[len(items)-1])
+		}
+	}
+	if c.stale {
+		t.Fatal("the weights would be computed anew")
+	}
+	d := drawing{t, "production", g, s, c.Choose, partitionOf(r, items, referenceBits)}
+	d.ends(random, 10)
+	d.aroundEnd(blockItems-1, nearness)
+	d.aroundEnd(2*blockItems-1, nearness)
+}
+
 // Found by halving, with no idea of where they should be.
 func TestEndsFoundByHalvingAreTheDefined(t *testing.T) {
 	const bits = 200
