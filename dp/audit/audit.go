@@ -33,6 +33,7 @@ type Case struct {
 type Row struct {
 	Mechanism string  `json:"mechanism"`
 	Setting   string  `json:"setting"`
+	Method    string  `json:"method"`  // "enumeration", or "drawing": then Worst is a lower bound, which errs with a chance of at most one in a million
 	Pairs     int     `json:"pairs"`   // of neighbours compared
 	Epsilon   float64 `json:"epsilon"` // claimed
 	Worst     float64 `json:"worst"`   // the largest loss measured; +Inf if one of two neighbours can give an answer that the other cannot
@@ -219,7 +220,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 
 // Run computes every law and compares every pair of neighbours.
 func (c Case) Run(ctx context.Context) (Row, error) {
-	row := Row{Mechanism: c.Mechanism, Setting: c.Setting, Epsilon: c.Epsilon, OK: true, Worst: -1}
+	row := Row{Mechanism: c.Mechanism, Setting: c.Setting, Method: "enumeration", Epsilon: c.Epsilon, OK: true, Worst: -1}
 	laws := map[string]Law{}
 	law := func(records []uint64) (Law, error) {
 		name := key(records)

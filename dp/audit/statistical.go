@@ -67,7 +67,7 @@ func (t Trial) Run(ctx context.Context, s exact.NoiseSampler) (Row, error) {
 	}
 	bound := max(t.bound(best, counted), 0)
 	return Row{
-		Mechanism: t.Mechanism, Setting: t.Setting, Pairs: 1, Epsilon: t.Epsilon, Worst: bound, OK: bound <= t.Epsilon,
+		Mechanism: t.Mechanism, Setting: t.Setting, Method: "drawing", Pairs: 1, Epsilon: t.Epsilon, Worst: bound, OK: bound <= t.Epsilon,
 		Data: t.Data,
 	}, nil
 }
