@@ -23,7 +23,7 @@ type Prediction struct {
 
 // Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
 const (
-	maxRehearsals  = 10
+	maxRehearsals  = 8
 	rehearsalSteps = 2_000_000
 )
 
@@ -93,8 +93,9 @@ type shape struct {
 	before []float64 // records before each bucket, and all
 }
 
-// shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, two are
-// normal and exponential in its probabilities, with a standard deviation of a twentieth, and one is clumps in a quarter of the buckets, of sizes in proportion to 1, 1/2, 1/3, …
+// shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, one is normal in its
+// probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
+// proportion to 1, 1/2, 1/3, …
 func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 	total := 0.0
 	for _, w := range weights {
@@ -113,7 +114,7 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 		return newShape(g, shares, records)
 	}
 	clumps := func(n int) shape {
-		random := rand.New(rand.NewPCG(0, 0))
+		random := rand.New(rand.NewPCG(uint64(n), 0))
 		shares := make([]float64, len(weights))
 		for k := range n {
 			u := random.Float64()
@@ -126,7 +127,8 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 		smooth(func(u float64) float64 { return u }),
 		smooth(func(u float64) float64 { return math.Erf((u - 0.5) / width / math.Sqrt2) }),
 		smooth(func(u float64) float64 { return -math.Exp(-u / width) }),
-		clumps(max(len(weights)/4, 2)),
+		smooth(func(u float64) float64 { return -math.Exp(-u / width * 20) }),
+		clumps(max(len(weights)/4, 2)), clumps(max(len(weights)/2, 2)),
 	}
 }
 
