@@ -253,7 +253,7 @@ func TestAutoChoosesWithoutData(t *testing.T) {
 		for i := 1; i <= m; i++ {
 			qs = append(qs, math.Round(float64(i)/float64(m+1)*1e6)/1e6)
 		}
-		o := Options{Quantiles: qs, Epsilon: 1e9, Records: 100_000}
+		o := Options{Quantiles: qs, Epsilon: 1e8, Records: 100_000}
 		first, err := o.Choose(g)
 		if err != nil {
 			t.Fatal(err)
