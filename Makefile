@@ -1,7 +1,7 @@
 GO ?= go
 BIN := bin
 
-.PHONY: build demo test test-all race lint generate check-generate bench check-bench fuzz
+.PHONY: build demo test test-all race lint generate check-generate bench accuracy check-bench fuzz
 
 build: ## the one binary, in bin/
 	$(GO) build -o $(BIN)/quietile ./cmd/quietile
@@ -40,8 +40,11 @@ check-generate: $(BIN)/tools ## that the committed Go of proto/ is what generate
 		$(BIN)/tools/buf generate --output "$$dir" && \
 		diff -r --exclude='*.proto' proto "$$dir/proto" && echo "the generated Go is up to date"
 
-bench: ## this library beside its peers, in one run: prints and writes docs/benchmarks.md and its pictures
+bench: ## the sketches beside their peers, in one run: prints and writes a part of docs/benchmarks.md and its pictures
 	cd bench && $(GO) run .
+
+accuracy: ## private quantiles beside their peers, in one run: prints and writes the other part; half an hour
+	cd bench && $(GO) run ./accuracy
 
 fuzz: ## every fuzz target for a little while
 	@for package in $$($(GO) list ./...); do \

@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/quietile/quietile/bench/internal/section"
 )
 
 // A run is all that was measured, and where.
@@ -55,7 +57,7 @@ func main() {
 	check(os.MkdirAll(pictures, 0o755))
 	var report bytes.Buffer
 	r.write(&report)
-	check(os.WriteFile(filepath.Join(*out, "benchmarks.md"), report.Bytes(), 0o644))
+	check(section.Replace(filepath.Join(*out, "benchmarks.md"), "sketches", report.String()))
 	r.plots(pictures)
 }
 

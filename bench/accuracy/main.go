@@ -1,0 +1,245 @@
+// Command accuracy compares private estimators of many quantiles at the same ε, for the same neighbours, on the same data in one run.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quietile/quietile/bench/internal/section"
+)
+
+// A cell is a data set, a number of quantiles and an ε, and what all entrants did there.
+type cell struct {
+	data    string
+	n, m    int
+	epsilon float64
+	results map[string]*result
+}
+
+// A result is one entrant's in a cell: of each repetition the mean and the largest rank error, in records, and the median time of a release.
+type result struct {
+	mean, most []float64
+	time       time.Duration
+}
+
+// A run is all that was measured, and how.
+type run struct {
+	date, goVersion, command string
+	seed                     uint64
+	reps                     int
+	entrants                 []entrant
+	cells                    []*cell
+	speed                    []speedRow
+}
+
+func main() {
+	ns := flag.String("n", "1000,10000,100000,1000000", "numbers of records")
+	ms := flag.String("m", "1,3,9,29,99,199", "numbers of quantiles")
+	epsilons := flag.String("epsilon", "0.1,0.5,1,5", "privacy losses")
+	only := flag.String("only", "", "names of entrants, all others are left out")
+	reps := flag.Int("reps", 100, "repetitions of each cell")
+	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")
+	data := flag.String("data", defaultData(), "folder with adult.csv.gz and books.csv.gz")
+	out := flag.String("out", "../docs", "folder of benchmarks.md and of the pictures; empty for none")
+	quick := flag.Bool("quick", false, "a few cells and repetitions, for a look")
+	flag.Parse()
+	if *quick {
+		*ns, *ms, *epsilons, *reps = "1000,100000", "1,9,99", "0.1,1", 10
+	}
+	r := &run{date: time.Now().UTC().Format("2006-01-02"), goVersion: runtime.Version(), seed: *seed, reps: *reps, command: strings.TrimSpace("go run ./accuracy " + strings.Join(os.Args[1:], " "))}
+	for _, e := range entrants() {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), e.name) {
+			r.entrants = append(r.entrants, e)
+		}
+	}
+	fmt.Fprintf(os.Stderr, "seed %d\n", *seed)
+	for _, s := range sources(*data) {
+		for _, n := range numbers(*ns) {
+			d := newDataset(s, int(n), rand.New(rand.NewPCG(*seed, hash(s.name, n))))
+			var cells []*cell
+			for _, epsilon := range numbers(*epsilons) {
+				for _, m := range numbers(*ms) {
+					cells = append(cells, &cell{data: s.name, n: int(n), m: int(m), epsilon: epsilon, results: map[string]*result{}})
+				}
+			}
+			var cores sync.WaitGroup
+			next := make(chan *cell)
+			for range runtime.NumCPU() {
+				cores.Go(func() {
+					for c := range next {
+						r.measure(d, c)
+					}
+				})
+			}
+			for _, c := range cells {
+				next <- c
+			}
+			close(next)
+			cores.Wait()
+			r.cells = append(r.cells, cells...)
+			fmt.Fprintf(os.Stderr, "%s, %d records\n", s.name, d.n)
+		}
+	}
+	r.speed = speed()
+	var report bytes.Buffer
+	r.write(&report)
+	os.Stdout.Write(report.Bytes())
+	r.detail(os.Stdout)
+	if *out != "" {
+		check(os.MkdirAll(filepath.Join(*out, "benchmarks"), 0o755))
+		check(section.Replace(filepath.Join(*out, "benchmarks.md"), "accuracy", report.String()))
+		r.plots(filepath.Join(*out, "benchmarks"))
+	}
+}
+
+func defaultData() string {
+	if dir := os.Getenv("QUIETILE_DATA"); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "shared", "data")
+}
+
+func numbers(list string) []float64 {
+	var all []float64
+	for s := range strings.SplitSeq(list, ",") {
+		all = append(all, must(strconv.ParseFloat(s, 64)))
+	}
+	return all
+}
+
+func hash(parts ...any) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, parts...)
+	return h.Sum64()
+}
+
+// measure lets every entrant that can answer the cell, each with pseudorandom numbers of its own that depend on the seed and the cell alone; ours draw from the secure source.
+func (r *run) measure(d *dataset, c *cell) {
+	quantiles := even(c.m)
+	for _, e := range r.entrants {
+		if !e.can(c.n, c.m) {
+			continue
+		}
+		random := rand.New(rand.NewPCG(r.seed, hash(e.name, c.data, c.n, c.m, c.epsilon)))
+		release := e.prepare(d, quantiles, c.epsilon)
+		result := &result{}
+		var times []time.Duration
+		for range r.reps {
+			start := time.Now()
+			answers := release(random)
+			times = append(times, time.Since(start))
+			mean, most := d.errors(quantiles, answers)
+			result.mean, result.most = append(result.mean, mean), append(result.most, most)
+		}
+		slices.Sort(times)
+		result.time = times[len(times)/2]
+		c.results[e.name] = result
+	}
+}
+
+// average returns the mean of xs and its standard error.
+func average(xs []float64) (mean, deviation float64) {
+	for _, x := range xs {
+		mean += x / float64(len(xs))
+	}
+	for _, x := range xs {
+		deviation += (x - mean) * (x - mean)
+	}
+	return mean, math.Sqrt(deviation / float64(len(xs)) / float64(max(len(xs)-1, 1)))
+}
+
+// A measure is one of the errors of a result.
+type measure struct {
+	name string
+	of   func(*result) []float64
+}
+
+var measures = []measure{
+	{"mean", func(r *result) []float64 { return r.mean }},
+	{"largest", func(r *result) []float64 { return r.most }},
+}
+
+// ratio returns the geometric mean of (1 + error of a)/(1 + error of b) over the cells that both can answer and keep allows, and how many they are.
+func (r *run) ratio(a, b string, m measure, keep func(*cell) bool) (ratio float64, cells int) {
+	sum := 0.0
+	for _, c := range r.cells {
+		x, y := c.results[a], c.results[b]
+		if x == nil || y == nil || !keep(c) {
+			continue
+		}
+		ex, _ := average(m.of(x))
+		ey, _ := average(m.of(y))
+		sum += math.Log((1 + ex) / (1 + ey))
+		cells++
+	}
+	return math.Exp(sum / float64(cells)), cells
+}
+
+// behind is a cell in which the first entrant errs more than a peer.
+type behind struct {
+	cell             *cell
+	measure          string
+	peer             string
+	own, other       float64 // errors in records
+	ratio, deviation float64 // of (1 + error), and the standard error of its logarithm
+}
+
+// losses returns the cells in which an entrant's error is more than a tenth above that of the best peer.
+func (r *run) losses(name string) []behind {
+	var all []behind
+	for _, c := range r.cells {
+		for _, m := range measures {
+			own, ownDeviation := average(m.of(c.results[name]))
+			best := behind{cell: c, measure: m.name, own: own, ratio: 0}
+			for _, e := range r.entrants {
+				if other := c.results[e.name]; !e.ours && other != nil {
+					x, deviation := average(m.of(other))
+					if ratio := (1 + own) / (1 + x); ratio > best.ratio {
+						best.peer, best.other, best.ratio = e.name, x, ratio
+						best.deviation = math.Hypot(ownDeviation/(1+own), deviation/(1+x))
+					}
+				}
+			}
+			if best.ratio > 1.1 {
+				all = append(all, best)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b behind) int { return int(math.Copysign(1, b.ratio-a.ratio)) })
+	return all
+}
+
+// detail prints every cell.
+func (r *run) detail(w io.Writer) {
+	fmt.Fprintf(w, "\n%-12s %8s %4s %5s", "data", "n", "m", "ε")
+	for _, e := range r.entrants {
+		fmt.Fprintf(w, " %18s", e.name)
+	}
+	fmt.Fprintln(w)
+	for _, c := range r.cells {
+		fmt.Fprintf(w, "%-12s %8d %4d %5g", c.data, c.n, c.m, c.epsilon)
+		for _, e := range r.entrants {
+			if x := c.results[e.name]; x != nil {
+				mean, _ := average(x.mean)
+				most, _ := average(x.most)
+				fmt.Fprintf(w, " %18s", fmt.Sprintf("%.1f/%.1f", mean, most))
+			} else {
+				fmt.Fprintf(w, " %18s", "-")
+			}
+		}
+		fmt.Fprintln(w)
+	}
+}
