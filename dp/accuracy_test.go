@@ -78,3 +78,79 @@ func TestCensusQuantilesAreAccurate(t *testing.T) {
 	f("age", 0.002, 0.25, 0.5, 0.75)
 	f("hours", 0.005, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 }
+
+// Ties never hurt: where one value has nearly half of all records, answers have the law that theory gives them, in which the bucket of that value has the weight of the positions within it, as if
+// its records were spread over it.
+func TestTiesNeverHurt(t *testing.T) {
+	values := column(t, "hours")
+	tied := sketch.NewBinned(linear(t, 0, 128, 128))
+	tied.AddBatch(values)
+	n := float64(len(values))
+	most := uint64(0)
+	for _, c := range tied.All() {
+		most = max(most, c)
+	}
+	if float64(most) < 0.4*n {
+		t.Fatalf("the most frequent value has %d of %.0f records", most, n)
+	}
+	before := make([]float64, tied.Grid().Len()+1)
+	for b, c := range tied.All() {
+		before[b+1] = float64(c)
+	}
+	for b := range tied.Grid().Len() {
+		before[b+1] += before[b]
+	}
+	const releases = 4000
+	for _, q := range []float64{0.25, 0.5, 0.9} {
+		const e = 0.002
+		// ∫ exp(−η·|rank − q·n|) over each bucket.
+		eta := e / 2 / max(q, 1-q)
+		law, total := make([]float64, len(before)-1), 0.0
+		for b := range law {
+			const steps = 2000
+			for i := range steps {
+				rank := before[b] + (before[b+1]-before[b])*(float64(i)+0.5)/steps
+				law[b] += math.Exp(-eta*math.Abs(rank-q*n)) / steps
+			}
+			total += law[b]
+		}
+		counts := make([]float64, len(law))
+		for range releases {
+			r, err := Release(tied, Options{Quantiles: []float64{q}, Epsilon: Epsilon(e * epsilonUnit)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[bucketOf(tied.Grid(), r.Quantiles[0])]++
+		}
+		square, cells := 0.0, 0
+		rest, restCount := 0.0, 0.0
+		for b, p := range law {
+			if expected := p / total * releases; expected > 20 {
+				square += (counts[b] - expected) * (counts[b] - expected) / expected
+				cells++
+			} else {
+				rest, restCount = rest+expected, restCount+counts[b]
+			}
+		}
+		if rest > 20 {
+			square += (restCount - rest) * (restCount - rest) / rest
+			cells++
+		}
+		t.Logf("quantile %v: chi-square %.1f over %d buckets", q, square, cells)
+		// Five standard deviations.
+		if limit := float64(cells) + 5*math.Sqrt(2*float64(cells)); square > limit {
+			t.Errorf("quantile %v: chi-square %.1f over %d buckets", q, square, cells)
+		}
+	}
+}
+
+// bucketOf returns the bucket of an answer.
+func bucketOf(g *sketch.Grid, a Quantile) int {
+	switch {
+	case math.IsInf(a.Lower, -1):
+		return 0
+	case math.IsInf(a.Upper, 1):
+		return g.Len() - 1
+	}
+	return g.Index(a.Lower)
+}
