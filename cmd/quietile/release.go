@@ -46,8 +46,8 @@ An answer is its bucket's lower edge, which is the value itself where values are
 --estimator auto takes the estimator that is expected to err least, and --explain shows the comparison. It is made by
 simulation on records that lie as the prior says by and large, about as many as --n-hint, and never sees the data.
 
---delta asks for an (ε, δ) guarantee instead of a pure one: answers are then a good deal nearer where there are many, or with
---estimator tree. --confidence adds, for each answer, an interval for how far its rank is from the quantile's.
+--delta asks for an (ε, δ) guarantee instead of a pure one: the recursive estimator is then more accurate where many quantiles
+are asked for. --confidence adds, for each answer, an interval for how far its rank is from the quantile's.
 
 Of a dump all sketches are added up, whatever their keys and windows; --contributions counts a unit's
 records in all of them. Their grid must be the one that the flags describe; --dump --public-grid takes it
