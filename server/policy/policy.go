@@ -7,6 +7,7 @@
 //	  - name: shop      # a population of users, or a body of events, that one budget protects
 //	    unit: user      # user | event
 //	    epsilon: 4      # the budget of each period, taken exactly
+//	    delta: 1e-6     # optional: the budget is (epsilon, delta), and losses also add up as rho
 //	    period: 24h     # aligned to the Unix epoch
 //	metrics:
 //	  - name: checkout-latency
@@ -18,16 +19,20 @@
 //	    window: 1h              # by default 1h; the period is a multiple of it
 //	    lateness: 1m            # by default 1m; only with clock stream
 //	    contributions: {per_window: 3, windows: 24} # if the unit is user, and then both
+//	    budget: {epsilon: 1, delta: 1e-7} # optional: what its own releases may spend of the source's budget
+//	    records: 20000          # optional: about how many a window has, as far as is public
 package policy
 
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/budget"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/subject"
 	"github.com/quietile/quietile/sketch"
@@ -39,6 +44,10 @@ const (
 	maxLateness  = 365 * 24 * time.Hour
 	// maxBudget is the largest ε that a policy file can name.
 	maxBudget = dp.Epsilon(1000_000_000_000)
+	// one is the δ that no budget reaches.
+	one = budget.Delta(1_000_000_000_000_000_000)
+	// maxRecords is the largest hint that a release takes.
+	maxRecords = 1 << 40
 )
 
 // Validate checks a policy, which may come from anywhere. Every error names the source or metric, the
@@ -75,12 +84,34 @@ func validateSource(s *quietilev1.Source) error {
 		return fmt.Errorf("name %q is not %s", s.GetName(), nameRule)
 	case s.GetUnit() != quietilev1.Unit_UNIT_EVENT && s.GetUnit() != quietilev1.Unit_UNIT_USER:
 		return fmt.Errorf("unit %v is neither event nor user", s.GetUnit())
-	case s.GetBudgetNanoEpsilon() <= 0:
-		return fmt.Errorf("epsilon %v is not more than 0", dp.Epsilon(s.GetBudgetNanoEpsilon()))
-	case dp.Epsilon(s.GetBudgetNanoEpsilon()) > maxBudget:
-		return fmt.Errorf("epsilon %v is more than %v", dp.Epsilon(s.GetBudgetNanoEpsilon()), maxBudget)
 	case time.Duration(s.GetPeriodNanos()) < time.Second:
 		return fmt.Errorf("period %v is less than 1s", time.Duration(s.GetPeriodNanos()))
+	}
+	return validateBudget("", dp.Epsilon(s.GetBudgetNanoEpsilon()), budget.Delta(s.GetBudgetAttoDelta()))
+}
+
+// validateBudget checks a budget whose fields have names that begin with a prefix.
+func validateBudget(prefix string, e dp.Epsilon, d budget.Delta) error {
+	switch {
+	case e <= 0:
+		return fmt.Errorf("%sepsilon %v is not more than 0", prefix, e)
+	case e > maxBudget:
+		return fmt.Errorf("%sepsilon %v is more than %v", prefix, e, maxBudget)
+	case d < 0:
+		return fmt.Errorf("%sdelta %v is negative", prefix, d)
+	case d >= one:
+		return fmt.Errorf("%sdelta %v is not less than 1", prefix, d)
+	}
+	return nil
+}
+
+// withinSource says what of a metric's own budget is more than its source has: such a budget would say nothing.
+func withinSource(m *quietilev1.Metric, s *quietilev1.Source) error {
+	if e, most := dp.Epsilon(m.GetBudgetNanoEpsilon()), dp.Epsilon(s.GetBudgetNanoEpsilon()); e > most {
+		return fmt.Errorf("budget.epsilon %v is more than its source's, %v", e, most)
+	}
+	if d, most := budget.Delta(m.GetBudgetAttoDelta()), budget.Delta(s.GetBudgetAttoDelta()); d > most {
+		return fmt.Errorf("budget.delta %v is more than its source's, %v", d, most)
 	}
 	return nil
 }
@@ -108,6 +139,16 @@ func validateMetric(m *quietilev1.Metric, s *quietilev1.Source) error {
 		return fmt.Errorf("lateness %v with clock manual: windows are sealed by command, nothing is late before", time.Duration(m.GetLatenessNanos()))
 	case m.GetRepresentative() != quietilev1.Representative_REPRESENTATIVE_LOWER && m.GetRepresentative() != quietilev1.Representative_REPRESENTATIVE_WITHIN:
 		return fmt.Errorf("representative %v is neither lower nor within", m.GetRepresentative())
+	case m.GetRecords() > maxRecords:
+		return fmt.Errorf("records %d is more than %d", m.GetRecords(), int64(maxRecords))
+	}
+	if e, d := dp.Epsilon(m.GetBudgetNanoEpsilon()), budget.Delta(m.GetBudgetAttoDelta()); e != 0 || d != 0 {
+		if err := validateBudget("budget.", e, d); err != nil {
+			return err
+		}
+		if err := withinSource(m, s); err != nil {
+			return err
+		}
 	}
 	if s.GetUnit() == quietilev1.Unit_UNIT_USER {
 		switch {
@@ -139,7 +180,8 @@ const notice = 2 * time.Minute
 // A new metric has version 1 and is in force for all time, so that historic data can be loaded. A
 // changed one has the next version, in force from the start of the first budget period after now. A
 // source's unit and period, and a metric's source, never change, and an error names what would; a source's
-// budget may. Neither policy is changed.
+// budget may, at once, but not below what a metric of it has as its own, which is part of the metric's version.
+// Neither policy is changed.
 func Change(current, wanted *quietilev1.Policy, now time.Time) (*quietilev1.Policy, error) {
 	change := new(quietilev1.Policy)
 	sources := map[string]*quietilev1.Source{}
@@ -160,6 +202,17 @@ func Change(current, wanted *quietilev1.Policy, now time.Time) (*quietilev1.Poli
 	metrics := map[string]*quietilev1.Metric{}
 	for _, m := range current.GetMetrics() {
 		metrics[m.GetName()] = m
+		if slices.ContainsFunc(wanted.GetMetrics(), func(w *quietilev1.Metric) bool { return w.GetName() == m.GetName() }) {
+			continue
+		}
+		for _, s := range change.GetSources() {
+			if s.GetName() != m.GetSource() {
+				continue
+			}
+			if err := withinSource(m, s); err != nil {
+				return nil, fmt.Errorf("metric %q, which stays: %w", m.GetName(), err)
+			}
+		}
 	}
 	for _, m := range wanted.GetMetrics() {
 		old := metrics[m.GetName()]

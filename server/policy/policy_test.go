@@ -185,7 +185,32 @@ metrics: [{name: m, source: "a\nb", grid: {explicit: [0, 1]}, contributions: {pe
 		`line 2: metrics[0].contributions are given, and source "a\nb" is of events`)
 	f(shop, "[]", "line 1: the file is a list, not a mapping with sources, metrics")
 	f(shop, "sources: {}", "line 1: sources is a mapping, not a list")
-	f(shop, "sources: [shop]", `line 1: sources[0] is "shop", not a mapping with name, unit, epsilon, period`)
+	f(shop, "sources: [shop]", `line 1: sources[0] is "shop", not a mapping with name, unit, epsilon, delta, period`)
+	f("epsilon: 4", "epsilon: 4\n    delta: 1", `line 6: sources[0].delta is refused: delta "1" is not less than 1`)
+	f("epsilon: 4", "epsilon: 4\n    delta: 0", `line 6: sources[0].delta is refused: delta "0" is not more than 0`)
+	f("epsilon: 4", "epsilon: 4\n    delta: 1e-19", `line 6: sources[0].delta is refused: delta "1e-19" has more than 18 decimals`)
+	f("epsilon: 4", "epsilon: 4\n    delta: [1e-6]", "line 6: sources[0].delta is a list, not a number such as 1e-6")
+	f("clock: manual", "budget: 1", `line 20: metrics[1].budget is "1", not a mapping with epsilon, delta`)
+	f("clock: manual", "budget: {delta: 1e-6}", "line 20: metrics[1].budget.epsilon is missing")
+	f("clock: manual", "budget: {epsilon: 0}", `line 20: metrics[1].budget.epsilon is refused: epsilon "0" is not more than 0`)
+	f("clock: manual", "budget: {epsilon: 2}", `metric "load": budget.epsilon 2 is more than its source's, 0.000000001`)
+	f("clock: manual", "budget: {epsilon: 0.000000001, delta: 1e-6}", `metric "load": budget.delta 1e-06 is more than its source's, 0`)
+	f("clock: manual", "records: 0", "line 20: metrics[1].records is 0, outside 1 to 1099511627776")
+	f("clock: manual", "records: 1e6", `line 20: metrics[1].records is "1e6", not a whole number`)
+}
+
+func TestBudgetsAreReadExactly(t *testing.T) {
+	p := parse(t, strings.NewReplacer("epsilon: 4", "epsilon: 4\n    delta: 0.000001000000000001",
+		"contributions:", "budget: {epsilon: 0.3, delta: 1e-18}\n    records: 20000\n    contributions:").Replace(shop))
+	if s := p.Sources[0]; s.BudgetNanoEpsilon != 4_000_000_000 || s.BudgetAttoDelta != 1_000_000_000_001 {
+		t.Errorf("the source has %v", s)
+	}
+	if m := p.Metrics[0]; m.BudgetNanoEpsilon != 300_000_000 || m.BudgetAttoDelta != 1 || m.Records != 20000 {
+		t.Errorf("the metric has %v", m)
+	}
+	if s, m := p.Sources[1], p.Metrics[1]; s.BudgetAttoDelta != 0 || m.BudgetNanoEpsilon != 0 || m.BudgetAttoDelta != 0 || m.Records != 0 {
+		t.Errorf("what is not given is %v, %v", s, m)
+	}
 }
 
 func TestValidateNamesWhatItRefuses(t *testing.T) {
@@ -208,6 +233,13 @@ func TestValidateNamesWhatItRefuses(t *testing.T) {
 	f(`source "shop": unit UNIT_UNSPECIFIED`, func(s source, _, _ metric) { s.Unit = 0 })
 	f(`source "shop": epsilon 0 is not more than 0`, func(s source, _, _ metric) { s.BudgetNanoEpsilon = 0 })
 	f(`source "shop": epsilon 1000.000000001 is more than 1000`, func(s source, _, _ metric) { s.BudgetNanoEpsilon = 1000_000_000_001 })
+	f(`source "shop": delta -0.000000000000000001 is negative`, func(s source, _, _ metric) { s.BudgetAttoDelta = -1 })
+	f(`source "shop": delta 1 is not less than 1`, func(s source, _, _ metric) { s.BudgetAttoDelta = int64(one) })
+	f(`metric "checkout-latency": budget.epsilon -0.000000001 is not more than 0`, func(_ source, m, _ metric) { m.BudgetNanoEpsilon = -1 })
+	f(`metric "checkout-latency": budget.epsilon 0 is not more than 0`, func(_ source, m, _ metric) { m.BudgetAttoDelta = 1 })
+	f(`metric "checkout-latency": budget.delta 1e-18 is more than its source's, 0`, func(_ source, m, _ metric) { m.BudgetNanoEpsilon, m.BudgetAttoDelta = 1, 1 })
+	f(`metric "checkout-latency": budget.epsilon 4.000000001 is more than its source's, 4`, func(_ source, m, _ metric) { m.BudgetNanoEpsilon = 4_000_000_001 })
+	f(`metric "checkout-latency": records 1099511627777 is more than 1099511627776`, func(_ source, m, _ metric) { m.Records = 1<<40 + 1 })
 	f(`source "shop": period 0s is less than 1s`, func(s source, _, _ metric) { s.PeriodNanos = 0 })
 	f(`metric "a.b": name "a.b" is not`, func(_ source, m, _ metric) { m.Name = "a.b" })
 	f(`metric "load" stands twice`, func(_ source, m, _ metric) { m.Name = "load" })
@@ -258,6 +290,9 @@ func TestTheEndsOfEveryRangeAreValid(t *testing.T) {
 	f("the largest grid", func(_ source, _, m metric) {
 		m.Grid = &quietilev1.Grid{Kind: &quietilev1.Grid_Linear{Linear: &quietilev1.LinearGrid{Upper: 1, Bins: maxBuckets - 2}}}
 	})
+	f("the largest delta and the most records", func(s source, m, _ metric) {
+		s.BudgetAttoDelta, m.BudgetAttoDelta, m.BudgetNanoEpsilon, m.Records = int64(one)-1, int64(one)-1, s.BudgetNanoEpsilon, maxRecords
+	})
 	f("a name of 64", func(_ source, m, _ metric) { m.Name = strings.Repeat("a", 64) })
 }
 
@@ -302,6 +337,9 @@ func anyPolicy(r *rand.Rand) *quietilev1.Policy {
 			Name: fmt.Sprint("source-", i), Unit: quietilev1.Unit(1 + r.IntN(2)),
 			BudgetNanoEpsilon: 1 + r.Int64N(1000_000_000_000), PeriodNanos: window * windows,
 		}
+		if r.IntN(2) == 0 {
+			s.BudgetAttoDelta = r.Int64N(int64(math.Pow(10, float64(r.IntN(19)))))
+		}
 		p.Sources = append(p.Sources, s)
 		for j := range r.IntN(3) {
 			m := &quietilev1.Metric{
@@ -313,6 +351,10 @@ func anyPolicy(r *rand.Rand) *quietilev1.Policy {
 			}
 			if m.Clock == quietilev1.Clock_CLOCK_STREAM {
 				m.LatenessNanos = r.Int64N(int64(maxLateness))
+			}
+			if r.IntN(2) == 0 {
+				m.BudgetNanoEpsilon, m.BudgetAttoDelta = 1+r.Int64N(s.BudgetNanoEpsilon), r.Int64N(s.BudgetAttoDelta+1)
+				m.Records = r.Uint64N(maxRecords + 1)
 			}
 			if s.Unit == quietilev1.Unit_UNIT_USER {
 				m.MaxPerWindow, m.MaxWindows = 1+r.Uint32N(maxPerWindow), 1+r.Uint32N(uint32(windows))
@@ -455,6 +497,8 @@ func TestAChangedMetricIsInForceFromTheNextBudgetPeriod(t *testing.T) {
 	f("per_window: 3", "per_window: 4")
 	f("windows: 24", "windows: 1")
 	f("contributions", "representative: lower\n    contributions")
+	f("contributions", "budget: {epsilon: 1}\n    contributions")
+	f("contributions", "records: 1000\n    contributions")
 	f("contributions", "lateness: 2m\n    contributions")
 	f("contributions", "clock: manual\n    contributions")
 	f("contributions: {per_window: 3, windows: 24}", "window: 30m\n    contributions: {per_window: 3, windows: 24}")
@@ -487,6 +531,29 @@ func TestABudgetMayChangeAndItsMetricsStay(t *testing.T) {
 	p := change(t, current, parse(t, strings.Replace(shop, "epsilon: 4", "epsilon: 5", 1)))
 	if len(p.Sources) != 1 || p.Sources[0].BudgetNanoEpsilon != 5_000_000_000 || len(p.Metrics) != 0 {
 		t.Errorf("%v", p)
+	}
+	p = change(t, current, parse(t, strings.Replace(shop, "epsilon: 4", "epsilon: 4\n    delta: 1e-6", 1)))
+	if len(p.Sources) != 1 || p.Sources[0].BudgetAttoDelta != 1_000_000_000_000 || len(p.Metrics) != 0 {
+		t.Errorf("%v", p)
+	}
+}
+
+func TestABudgetDoesNotFallBelowThatOfAMetricThatStays(t *testing.T) {
+	text := strings.Replace(strings.Replace(shop, "epsilon: 4", "epsilon: 4\n    delta: 1e-6", 1), "contributions", "budget: {epsilon: 3, delta: 1e-7}\n    contributions", 1)
+	current := change(t, &quietilev1.Policy{}, parse(t, text))
+	f := func(source, want string) {
+		t.Helper()
+		_, err := Change(current, parse(t, "sources: [{name: shop, unit: user, "+source+", period: 24h}]"), now)
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("%s: %v\nwant %s", source, err, want)
+		}
+	}
+	f("epsilon: 3, delta: 1e-7", "<nil>")
+	f("epsilon: 2.9, delta: 1e-7", `metric "checkout-latency", which stays: budget.epsilon 3 is more than its source's, 2.9`)
+	f("epsilon: 3", `metric "checkout-latency", which stays: budget.delta 1e-07 is more than its source's, 0`)
+	both := strings.NewReplacer("epsilon: 4", "epsilon: 2", "budget: {epsilon: 3", "budget: {epsilon: 2").Replace(text)
+	if p := change(t, current, parse(t, both)); len(p.Sources) != 1 || len(p.Metrics) != 1 {
+		t.Errorf("lowered together: %v", p)
 	}
 }
 

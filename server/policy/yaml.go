@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/budget"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 )
 
@@ -258,6 +259,18 @@ func (d *decoder) epsilon(f field) dp.Epsilon {
 	return e
 }
 
+func (d *decoder) delta(f field) budget.Delta {
+	s, ok := d.scalar(f, "a number such as 1e-6", true)
+	if !ok {
+		return 0
+	}
+	v, err := budget.ParseDelta(s)
+	if err != nil {
+		d.refuse(f, "is refused: %v", err)
+	}
+	return v
+}
+
 func (d *decoder) duration(f field) time.Duration {
 	s, ok := d.scalar(f, "a duration such as 90s, 1h30m, 7d or 2w", true)
 	if !ok {
@@ -301,7 +314,7 @@ func (d *decoder) number(f field) float64 {
 }
 
 func (d *decoder) source(f field) *quietilev1.Source {
-	fields := d.fields(f, "name", "unit", "epsilon", "period")
+	fields := d.fields(f, "name", "unit", "epsilon", "delta", "period")
 	s := &quietilev1.Source{
 		Name:              d.text(fields["name"]),
 		Unit:              quietilev1.Unit_UNIT_EVENT,
@@ -311,11 +324,14 @@ func (d *decoder) source(f field) *quietilev1.Source {
 	if d.choice(fields["unit"], "event", "user") == "user" {
 		s.Unit = quietilev1.Unit_UNIT_USER
 	}
+	if delta := fields["delta"]; delta.given() {
+		s.BudgetAttoDelta = int64(d.delta(delta))
+	}
 	return s
 }
 
 func (d *decoder) metric(f field, sources []*quietilev1.Source) *quietilev1.Metric {
-	fields := d.fields(f, "name", "source", "grid", "representative", "clock", "window", "lateness", "contributions")
+	fields := d.fields(f, "name", "source", "grid", "representative", "clock", "window", "lateness", "contributions", "budget", "records")
 	m := &quietilev1.Metric{
 		Name:           d.text(fields["name"]),
 		Source:         d.text(fields["source"]),
@@ -357,6 +373,16 @@ func (d *decoder) metric(f field, sources []*quietilev1.Source) *quietilev1.Metr
 		limits := d.fields(c, "per_window", "windows")
 		m.MaxPerWindow = uint32(d.integer(limits["per_window"], 1, maxPerWindow))
 		m.MaxWindows = uint32(d.integer(limits["windows"], 1, math.MaxUint32))
+	}
+	if b := fields["budget"]; b.given() {
+		own := d.fields(b, "epsilon", "delta")
+		m.BudgetNanoEpsilon = int64(d.epsilon(own["epsilon"]))
+		if delta := own["delta"]; delta.given() {
+			m.BudgetAttoDelta = int64(d.delta(delta))
+		}
+	}
+	if r := fields["records"]; r.given() {
+		m.Records = uint64(d.integer(r, 1, maxRecords))
 	}
 	return m
 }
@@ -468,6 +494,9 @@ func Format(p *quietilev1.Policy) ([]byte, error) {
 		fmt.Fprintf(b, "  - name: %s\n", quoted(s.GetName()))
 		fmt.Fprintf(b, "    unit: %s\n", unitName(s.GetUnit()))
 		fmt.Fprintf(b, "    epsilon: %v\n", dp.Epsilon(s.GetBudgetNanoEpsilon()))
+		if delta := budget.Delta(s.GetBudgetAttoDelta()); delta > 0 {
+			fmt.Fprintf(b, "    delta: %v\n", delta)
+		}
 		fmt.Fprintf(b, "    period: %s\n", FormatDuration(time.Duration(s.GetPeriodNanos())))
 	}
 	if len(p.GetMetrics()) > 0 {
@@ -491,6 +520,14 @@ func Format(p *quietilev1.Policy) ([]byte, error) {
 		fmt.Fprintf(b, "    window: %s\n", FormatDuration(time.Duration(m.GetWindowNanos())))
 		if m.GetUnit() == quietilev1.Unit_UNIT_USER {
 			fmt.Fprintf(b, "    contributions: {per_window: %d, windows: %d}\n", m.GetMaxPerWindow(), m.GetMaxWindows())
+		}
+		if e, delta := dp.Epsilon(m.GetBudgetNanoEpsilon()), budget.Delta(m.GetBudgetAttoDelta()); delta > 0 {
+			fmt.Fprintf(b, "    budget: {epsilon: %v, delta: %v}\n", e, delta)
+		} else if e > 0 {
+			fmt.Fprintf(b, "    budget: {epsilon: %v}\n", e)
+		}
+		if m.GetRecords() > 0 {
+			fmt.Fprintf(b, "    records: %d\n", m.GetRecords())
 		}
 	}
 	return b.Bytes(), nil

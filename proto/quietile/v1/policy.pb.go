@@ -241,9 +241,11 @@ type Source struct {
 	// The budget of each period, in billionths of epsilon.
 	BudgetNanoEpsilon int64 `protobuf:"varint,3,opt,name=budget_nano_epsilon,json=budgetNanoEpsilon,proto3" json:"budget_nano_epsilon,omitempty"`
 	// The budget period, nanoseconds, aligned to the Unix epoch.
-	PeriodNanos   int64 `protobuf:"varint,4,opt,name=period_nanos,json=periodNanos,proto3" json:"period_nanos,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PeriodNanos int64 `protobuf:"varint,4,opt,name=period_nanos,json=periodNanos,proto3" json:"period_nanos,omitempty"`
+	// The delta of the budget, in units of 10^-18. 0: the budget is in epsilon alone.
+	BudgetAttoDelta int64 `protobuf:"varint,5,opt,name=budget_atto_delta,json=budgetAttoDelta,proto3" json:"budget_atto_delta,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Source) Reset() {
@@ -304,6 +306,13 @@ func (x *Source) GetPeriodNanos() int64 {
 	return 0
 }
 
+func (x *Source) GetBudgetAttoDelta() int64 {
+	if x != nil {
+		return x.BudgetAttoDelta
+	}
+	return 0
+}
+
 // Metric is one version of a metric's declaration.
 type Metric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -329,7 +338,14 @@ type Metric struct {
 	// Windows that start at or after this moment follow this version. Nanoseconds since the epoch.
 	EffectiveFromUnixNano int64 `protobuf:"fixed64,12,opt,name=effective_from_unix_nano,json=effectiveFromUnixNano,proto3" json:"effective_from_unix_nano,omitempty"`
 	// Copied from the source: the budget period, nanoseconds.
-	PeriodNanos   int64 `protobuf:"varint,13,opt,name=period_nanos,json=periodNanos,proto3" json:"period_nanos,omitempty"`
+	PeriodNanos int64 `protobuf:"varint,13,opt,name=period_nanos,json=periodNanos,proto3" json:"period_nanos,omitempty"`
+	// What the metric's own releases may spend of its source's budget in each period, in billionths of
+	// epsilon. 0: as much as the source has.
+	BudgetNanoEpsilon int64 `protobuf:"varint,14,opt,name=budget_nano_epsilon,json=budgetNanoEpsilon,proto3" json:"budget_nano_epsilon,omitempty"`
+	// The delta of that, in units of 10^-18.
+	BudgetAttoDelta int64 `protobuf:"varint,15,opt,name=budget_atto_delta,json=budgetAttoDelta,proto3" json:"budget_atto_delta,omitempty"`
+	// About how many records a window has, from public knowledge or an earlier release. 0: not known.
+	Records       uint64 `protobuf:"varint,16,opt,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +467,27 @@ func (x *Metric) GetEffectiveFromUnixNano() int64 {
 func (x *Metric) GetPeriodNanos() int64 {
 	if x != nil {
 		return x.PeriodNanos
+	}
+	return 0
+}
+
+func (x *Metric) GetBudgetNanoEpsilon() int64 {
+	if x != nil {
+		return x.BudgetNanoEpsilon
+	}
+	return 0
+}
+
+func (x *Metric) GetBudgetAttoDelta() int64 {
+	if x != nil {
+		return x.BudgetAttoDelta
+	}
+	return 0
+}
+
+func (x *Metric) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
 	}
 	return 0
 }
@@ -679,12 +716,13 @@ const file_quietile_v1_policy_proto_rawDesc = "" +
 	"\x18quietile/v1/policy.proto\x12\vquietile.v1\x1a\x18quietile/v1/sketch.proto\"f\n" +
 	"\x06Policy\x12-\n" +
 	"\asources\x18\x01 \x03(\v2\x13.quietile.v1.SourceR\asources\x12-\n" +
-	"\ametrics\x18\x02 \x03(\v2\x13.quietile.v1.MetricR\ametrics\"\x96\x01\n" +
+	"\ametrics\x18\x02 \x03(\v2\x13.quietile.v1.MetricR\ametrics\"\xc2\x01\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04unit\x18\x02 \x01(\x0e2\x11.quietile.v1.UnitR\x04unit\x12.\n" +
 	"\x13budget_nano_epsilon\x18\x03 \x01(\x03R\x11budgetNanoEpsilon\x12!\n" +
-	"\fperiod_nanos\x18\x04 \x01(\x03R\vperiodNanos\"\xf8\x03\n" +
+	"\fperiod_nanos\x18\x04 \x01(\x03R\vperiodNanos\x12*\n" +
+	"\x11budget_atto_delta\x18\x05 \x01(\x03R\x0fbudgetAttoDelta\"\xee\x04\n" +
 	"\x06Metric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12%\n" +
@@ -700,7 +738,10 @@ const file_quietile_v1_policy_proto_rawDesc = "" +
 	"maxWindows\x12\x18\n" +
 	"\aversion\x18\v \x01(\rR\aversion\x127\n" +
 	"\x18effective_from_unix_nano\x18\f \x01(\x10R\x15effectiveFromUnixNano\x12!\n" +
-	"\fperiod_nanos\x18\r \x01(\x03R\vperiodNanos\"\x92\x01\n" +
+	"\fperiod_nanos\x18\r \x01(\x03R\vperiodNanos\x12.\n" +
+	"\x13budget_nano_epsilon\x18\x0e \x01(\x03R\x11budgetNanoEpsilon\x12*\n" +
+	"\x11budget_atto_delta\x18\x0f \x01(\x03R\x0fbudgetAttoDelta\x12\x18\n" +
+	"\arecords\x18\x10 \x01(\x04R\arecords\"\x92\x01\n" +
 	"\aControl\x12-\n" +
 	"\x06metric\x18\x01 \x01(\v2\x13.quietile.v1.MetricH\x00R\x06metric\x12'\n" +
 	"\x04seal\x18\x02 \x01(\v2\x11.quietile.v1.SealH\x00R\x04seal\x12'\n" +
