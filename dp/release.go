@@ -269,7 +269,7 @@ func rhoOver(e Epsilon, divisor int64, times *big.Rat) *big.Rat {
 // Kaplan, Schnapp and Stemmer, "Differentially private approximate quantiles" (ICML 2022), algorithm 1, with relative quantiles on the data inside each range, and ties
 // split by lot.
 // An error depends on the options and the grid only; errors about options wrap [ErrOptions].
-// It takes O((k + 400)·m) steps for m quantiles on k non-empty buckets, whatever the number of records.
+// It takes O(k·log m + m) steps for m quantiles on k non-empty buckets, whatever the number of records: see [Work].
 func Release(s *sketch.Binned, o Options) (*Result, error) {
 	return release(s, o, exact.New())
 }
@@ -320,24 +320,25 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	return r, nil
 }
 
-// Work returns a bound of the steps that a [Release] with these options takes on a grid, some 30 ns each, whatever the data: who answers others can wait for as long as they may
+// Work returns a bound of the steps that a [Release] with these options takes on a grid, some 50 ns each, whatever the data: who answers others can wait for as long as they may
 // take at most. The estimator must not be "auto".
 func Work(o Options, g *sketch.Grid) uint64 {
-	const splits = 400 // of blocks, for each draw
+	// A draw splits some forty blocks, and to split one with 2³⁰ records or more takes as long as hundreds of steps; a noisy count and what is made of it takes a few.
+	const splits, node = 20_000, 8
 	m, buckets := uint64(len(o.Quantiles)), uint64(g.Len())
 	releases := uint64(1)
 	if o.Confidence > 0 {
 		releases += runs(o.Confidence)
 	}
 	if o.Estimator.counts() {
-		return 2*buckets*releases + m // nodes of the tree
+		return node*buckets*releases + 2*m
 	}
 	arity, _ := o.Estimator.tree(int(m))
 	draws := min(uint64(arity-1), m)
 	// The ranges of a level are disjoint, and each draw looks at all of its range.
 	work := uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
 	if o.measures() {
-		work += buckets + splits*m + 2*(m+1)*(releases+3)
+		work += buckets + splits*m + node*(m+1)*(releases+6)
 	}
 	return work
 }

@@ -1,6 +1,7 @@
 package exact
 
 import (
+	"fmt"
 	"bytes"
 	"encoding/binary"
 	"io"
@@ -474,32 +475,40 @@ func TestStirlingBracketsTheProductOfRatios(t *testing.T) {
 	random, _ := seeded(t)
 	for range 60 {
 		j := 12 + random.UintN(52)
-		i := random.Uint64N(min(uint64(1)<<(j-2), 20_000) + 1)
+		h := uint64(1) << (j - 1)
+		if random.IntN(2) == 0 {
+			h += random.Uint64N(h)
+		}
+		i := random.Uint64N(min(h/2, 20_000) + 1)
 		prec := 1 + random.UintN(17*(j-2)-17)
-		lo, hi := centralRatio(j, i, prec)
-		least, most := centralRatioByProduct(j, i, prec+40)
+		lo, hi := centralRatio(h, i, prec)
+		least, most := centralRatioByProduct(h, i, prec+40)
 		if least.Cmp(new(big.Int).Lsh(hi, 40)) > 0 || most.Cmp(new(big.Int).Lsh(lo, 40)) < 0 {
-			t.Fatalf("2^%d, %d from the middle, %d bits: [%v, %v] does not hold 2^-40·[%v, %v]", j, i, prec, lo, hi, least, most)
+			t.Fatalf("half %d, %d from the middle, %d bits: [%v, %v] does not hold 2^-40·[%v, %v]", h, i, prec, lo, hi, least, most)
 		}
 		if width := new(big.Int).Sub(hi, lo); width.Cmp(big.NewInt(8)) > 0 {
-			t.Fatalf("2^%d, %d from the middle, %d bits: bracket is %v wide", j, i, prec, width)
+			t.Fatalf("half %d, %d from the middle, %d bits: bracket is %v wide", h, i, prec, width)
 		}
 	}
 }
 
 func TestRejectionDrawsTheBinomial(t *testing.T) {
 	_, stream := seeded(t)
-	for _, start := range []uint{4, 64, 128} { // 17·(12−2) bits are more than Stirling's series gives, so the product serves from 256 on
-		g := clumsy(stream, 64, 58, start)
-		counts, p := make([]int, 1<<12+1), make([]float64, 1<<12+1)
+	for _, n := range []int{4096, 5222} {
+		p, c := make([]float64, n+1), big.NewInt(1)
 		for k := range p {
-			c := new(big.Float).SetInt(new(big.Int).Binomial(1<<12, int64(k)))
-			p[k], _ = c.SetMantExp(c, -1<<12).Float64()
+			f := new(big.Float).SetInt(c)
+			p[k], _ = f.SetMantExp(f, -n).Float64()
+			c.Mul(c, big.NewInt(int64(n-k))).Quo(c, big.NewInt(int64(k+1)))
 		}
-		for range 2500 {
-			counts[g.binomialLarge(12)]++
+		for _, start := range []uint{4, 16, 64} {
+			g := clumsy(stream, 64, 58, start)
+			counts := make([]int, n+1)
+			for range 2500 {
+				counts[g.binomialLarge(uint64(n)/2)]++
+			}
+			fits(t, fmt.Sprintf("Binomial(%d) by rejection", n), counts, p)
 		}
-		fits(t, "Binomial(4096) by rejection", counts, p)
 	}
 }
 

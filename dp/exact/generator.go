@@ -125,10 +125,16 @@ func (g *Generator) Chooser(rate *Rate, items []Item) Chooser {
 	return &g.chooser
 }
 
-// Binomial implements [Sampler]. It takes O(log n) time, tens of nanoseconds for each bit of n below 2³⁰ and tens of microseconds for each above; the first draws
+// Binomial implements [Sampler]. It takes O(log n) time, tens of nanoseconds for each bit of n below 2³⁰, and some twenty microseconds above, whatever n; the first draws
 // of a size build a table for the whole process.
 func (g *Generator) Binomial(n uint64) uint64 {
 	k := uint64(0)
+	if n >= 1<<minLarge {
+		if n&1 == 1 && g.Coin() {
+			k++
+		}
+		return k + g.binomialLarge(n/2)
+	}
 	for low := uint(n % (1 << minTable)); low > 0; {
 		take := min(low, 64)
 		k += uint64(bits.OnesCount64(g.src.bits(take)))
@@ -139,13 +145,8 @@ func (g *Generator) Binomial(n uint64) uint64 {
 			k += g.binomialPower(j)
 		}
 	}
-	for range n >> maxTable % (1 << (minLarge - maxTable)) {
+	for range n >> maxTable {
 		k += g.binomialPower(maxTable)
-	}
-	for j := uint(minLarge); j < 64; j++ {
-		if n>>j&1 == 1 {
-			k += g.binomialLarge(j)
-		}
 	}
 	return k
 }

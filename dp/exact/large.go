@@ -1,14 +1,16 @@
 package exact
 
-import "math/big"
+import (
+	"math/big"
+	"math/bits"
+)
 
-// minLarge is the size 2^minLarge from which Binomial(2^j, ½) is drawn by rejection, whose time does not grow with it.
+// minLarge is the size 2^minLarge from which binomials are drawn by rejection, whose time does not grow with it.
 const minLarge = 30
 
-// binomialLarge draws Binomial(2^j, ½) for 12 ≤ j ≤ 63, by rejection from a geometric mixture of uniform blocks (exact-sampling.md, lemmas 7 and 8).
-func (g *Generator) binomialLarge(j uint) uint64 {
-	half := uint64(1) << (j - 1)
-	block := (j + 1) / 2 // blocks are 2^block ≥ √(2^j) long
+// binomialLarge draws Binomial(2·half, ½) for 2^11 ≤ half < 2^63, by rejection from a geometric mixture of uniform blocks (exact-sampling.md, lemmas 7 and 8).
+func (g *Generator) binomialLarge(half uint64) uint64 {
+	block := blockBits(half)
 	for {
 		k := uint64(0)
 		for g.Coin() {
@@ -18,7 +20,7 @@ func (g *Generator) binomialLarge(j uint) uint64 {
 			continue // beyond the last value
 		}
 		i := k<<block + g.src.bits(block)
-		if i > half || i == 0 && g.Coin() || !g.acceptRatio(j, i, uint(k)) {
+		if i > half || i == 0 && g.Coin() || !g.acceptRatio(half, i, uint(k)) {
 			continue
 		}
 		if g.Coin() {
@@ -28,14 +30,20 @@ func (g *Generator) binomialLarge(j uint) uint64 {
 	}
 }
 
-// acceptRatio is true with probability 2^k·C(2h, h+i)/C(2h, h), which must be at most 1, for 2h = 2^j.
-func (g *Generator) acceptRatio(j uint, i uint64, k uint) bool {
+// blockBits returns the least b for which blocks of 2^b are surely as long as √(2·half).
+func blockBits(half uint64) uint { return uint(bits.Len64(2*half-1)+1) / 2 }
+
+// ratioPrecision is the first precision of [Generator.acceptRatio] in bits: one in 2⁴⁰ is undecided.
+const ratioPrecision = 64
+
+// acceptRatio is true with probability 2^k·C(2h, h+i)/C(2h, h), which must be at most 1.
+func (g *Generator) acceptRatio(h, i uint64, k uint) bool {
 	u, width := new(big.Int), uint(0)
-	for prec := g.start; ; prec *= 2 {
+	for prec := min(g.start, ratioPrecision); ; prec *= 2 {
 		for width < prec {
 			u, width = g.extend(u), width+64
 		}
-		lo, hi := centralRatio(j, i, width)
+		lo, hi := centralRatio(h, i, width)
 		if u.Cmp(lo.Lsh(lo, k)) < 0 {
 			return true
 		}
@@ -45,13 +53,13 @@ func (g *Generator) acceptRatio(j uint, i uint64, k uint) bool {
 	}
 }
 
-// centralRatio returns lo ≤ 2^prec·C(2h, h+i)/C(2h, h) ≤ hi for 2h = 2^j and i ≤ h.
-func centralRatio(j uint, i uint64, prec uint) (lo, hi *big.Int) {
-	if i > 1<<(j-2) || prec+16 > 17*(j-2) {
-		return centralRatioByProduct(j, i, prec)
+// centralRatio returns lo ≤ 2^prec·C(2h, h+i)/C(2h, h) ≤ hi for i ≤ h.
+func centralRatio(h, i uint64, prec uint) (lo, hi *big.Int) {
+	if j := uint(bits.Len64(h)); i > h/2 || prec+16 > 17*(j-2) {
+		return centralRatioByProduct(h, i, prec)
 	}
 	p := prec + 16
-	y, slack := negLogRatio(j, i, p)
+	y, slack := negLogRatio(h, i, p)
 	one := new(big.Int).Lsh(big.NewInt(1), p)
 	least := new(big.Int).Sub(y, slack)
 	if least.Sign() < 0 {
@@ -62,25 +70,26 @@ func centralRatio(j uint, i uint64, prec uint) (lo, hi *big.Int) {
 	return lo, hi
 }
 
-// negLogRatio returns −2^p·ln(C(2h, h+i)/C(2h, h)) with an error of at most slack, for i ≤ h/2 and p ≤ 17·(j−2), by Stirling's series with its remainder.
-func negLogRatio(j uint, i uint64, p uint) (y, slack *big.Int) {
+// negLogRatio returns −2^p·ln(C(2h, h+i)/C(2h, h)) with an error of at most slack, for i ≤ h/2, h ≥ 2^(j−1) and p ≤ 17·(j−2), by Stirling's series with its remainder.
+func negLogRatio(half, i uint64, p uint) (y, slack *big.Int) {
+	h := new(big.Int).SetUint64(half)
+	h2 := new(big.Int).Mul(h, h)
 	// Σ x^2r·(h/(r(2r−1)) − 1/(2r)) with x = i/h; power is h·x^2r.
 	square := new(big.Int).SetUint64(i)
 	square.Mul(square, square)
 	power := new(big.Int).Lsh(square, p)
-	power.Rsh(power, j-1)
+	power.Quo(power, h)
 	y = new(big.Int)
 	term := new(big.Int)
 	r := int64(1)
 	for ; power.Sign() > 0; r++ {
 		y.Add(y, term.Quo(power, big.NewInt(r*(2*r-1))))
-		term.Rsh(power, j-1)
+		term.Quo(power, h)
 		y.Sub(y, term.Quo(term, big.NewInt(2*r)))
 		power.Mul(power, square)
-		power.Rsh(power, 2*(j-1))
+		power.Quo(power, h2)
 	}
 	// s(h+i) + s(h−i) − 2·s(h), s(n) = ln n! − ((n+½)·ln n − n + ½·ln 2π) = Σ B_2m/(2m(2m−1)·n^(2m−1)).
-	h := new(big.Int).Lsh(big.NewInt(1), j-1)
 	offset := new(big.Int).SetUint64(i)
 	for _, part := range []struct {
 		n     *big.Int
@@ -99,8 +108,7 @@ func negLogRatio(j uint, i uint64, p uint) (y, slack *big.Int) {
 
 // centralRatioByProduct multiplies the ratios of successive coefficients, in i steps: it serves where Stirling's series does not reach, which takes some hundred
 // random bits of one value to come to.
-func centralRatioByProduct(j uint, i uint64, prec uint) (lo, hi *big.Int) {
-	h := uint64(1) << (j - 1)
+func centralRatioByProduct(h, i uint64, prec uint) (lo, hi *big.Int) {
 	lo = new(big.Int).Lsh(big.NewInt(1), prec)
 	hi = new(big.Int).Set(lo)
 	num, den := new(big.Int), new(big.Int)

@@ -562,14 +562,13 @@ func TestBinomialTablesHaveTheirLaw(t *testing.T) {
 // The probability of keeping a proposal of the rejection is checked against the product of ratios.
 func TestRejectionKeepsWithItsProbability(t *testing.T) {
 	generators, s := scriptedGenerators()
-	f := func(j uint, i uint64) {
+	f := func(h, i uint64) {
 		t.Helper()
-		h := uint64(1) << (j - 1)
 		p := floating(referenceBits).SetInt64(1)
 		for n := range i {
 			p.Mul(p, floating(referenceBits).SetUint64(h-n)).Quo(p, floating(referenceBits).SetUint64(h+n+1))
 		}
-		k := uint(i >> ((j + 1) / 2))
+		k := uint(i >> blockBits(h))
 		p.SetMantExp(p, int(k))
 		for by, g := range generators {
 			g := *g
@@ -581,21 +580,24 @@ func TestRejectionKeepsWithItsProbability(t *testing.T) {
 						continue
 					}
 					s.play(&g, point)
-					if got, want := g.acceptRatio(j, i, k), point.Cmp(p) < 0; got != want {
-						t.Fatalf("%s: 2^%d, %d from the middle: %t at %.40g, and the probability is %.40g", by, j, i, got, point, p)
+					if got, want := g.acceptRatio(h, i, k), point.Cmp(p) < 0; got != want {
+						t.Fatalf("%s: half %d, %d from the middle: %t at %.40g, and the probability is %.40g", by, h, i, got, point, p)
 					}
 				}
 			}
 		}
 	}
 	for _, i := range []uint64{1, 2, 63, 64, 200, 400} {
-		f(12, i)
+		f(1<<11, i)
+		f(3001, i)
 	}
 	for _, i := range []uint64{1, 1000, 1 << 15, 100_000} {
-		f(minLarge, i)
+		f(1<<(minLarge-1), i)
+		f(999_999_999, i)
 	}
 	for _, i := range []uint64{1, 77, 50_000} {
-		f(63, i)
+		f(1<<62, i)
+		f(1<<63-1, i)
 	}
 }
 

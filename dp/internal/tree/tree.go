@@ -24,6 +24,10 @@ const (
 	maxLevels   = 64
 	maxLoss     = 1000 * Unit
 	maxShareSum = 1 << 32
+	// With contributions up to these the noise of every level exists, whatever its budget: as ratios that are not yet in lowest terms, a scale is c·10⁹/ε_l and a variance c²·10⁹/(2·ρ_l), ε_l and
+	// ρ_l being at most maxLoss billionths, and package exact takes numerators below 2⁶³ and up to 2⁶⁰.
+	maxLaplace  = (1<<63 - 1) / Unit
+	maxGaussian = 33_953 // √(2⁶⁰/10⁹)
 )
 
 // ErrProblem is wrapped by the errors of [Problem.Check].
@@ -113,6 +117,8 @@ func (p *Problem) Check() error {
 		return fmt.Errorf("%w: %s of %d billionths is not in [%d, %d]", ErrProblem, name, loss, released, int64(maxLoss))
 	case p.Contributions == 0:
 		return fmt.Errorf("%w: contributions 0", ErrProblem)
+	case p.Noise == Laplace && p.Contributions > maxLaplace, p.Noise == Gaussian && p.Contributions > maxGaussian:
+		return fmt.Errorf("%w: contributions %d are more than the %d that noisy counts with %s can hide", ErrProblem, p.Contributions, map[Kind]int64{Laplace: maxLaplace, Gaussian: maxGaussian}[p.Noise], name)
 	case p.Shares != nil && (len(p.Shares) != released || shares >= maxShareSum):
 		return fmt.Errorf("%w: %d shares that add up to %d for %d levels", ErrProblem, len(p.Shares), shares, released)
 	}
@@ -120,9 +126,6 @@ func (p *Problem) Check() error {
 		if budget == 0 {
 			return fmt.Errorf("%w: share %d leaves nothing of %s %d to level %d", ErrProblem, p.Shares[i], name, loss, i+p.first())
 		}
-	}
-	if _, err := p.noise(); err != nil {
-		return fmt.Errorf("%w: contributions %d: %w", ErrProblem, p.Contributions, err)
 	}
 	return nil
 }

@@ -314,6 +314,8 @@ func TestProblemOutOfRangeIsRefused(t *testing.T) {
 	f(func(p *Problem) { p.Noise = Gaussian }, "rho of 0")
 	f(func(p *Problem) { p.Contributions = 0 }, "contributions 0")
 	f(func(p *Problem) { p.Contributions = 1 << 63 }, "contributions 9223372036854775808")
+	f(func(p *Problem) { p.Contributions = 9_223_372_037 }, "contributions 9223372037")
+	f(func(p *Problem) { p.Noise, p.Rho, p.Contributions = Gaussian, Unit, 33_954 }, "contributions 33954")
 	f(func(p *Problem) { p.Shares = []uint64{1, 2, 3} }, "3 shares")
 	f(func(p *Problem) { p.Shares = []uint64{1, 0, 3, 4} }, "share 0")
 	f(func(p *Problem) { p.Shares = []uint64{1, 1 << 40, 3, 4} }, "share 1099511627776")
@@ -324,6 +326,30 @@ func TestProblemOutOfRangeIsRefused(t *testing.T) {
 		p.Contributions = 1
 		if err := p.Check(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What [Problem.Check] takes has noise on every level, whatever the budgets, up to the most contributions.
+func TestEveryProblemThatIsTakenHasNoise(t *testing.T) {
+	random, _ := seeded(t)
+	for range 20_000 {
+		p := &Problem{Buckets: 2 + random.IntN(300), Branching: 2 + random.IntN(20), Noise: Kind(random.IntN(2)), Unrooted: random.IntN(2) == 0}
+		loss := 1 + random.Int64N(1<<random.IntN(40))
+		p.Contributions = 1 + random.Uint64N(1<<random.IntN(34))
+		if random.IntN(10) == 0 {
+			p.Contributions = []uint64{maxLaplace, maxGaussian}[p.Noise]
+		}
+		if p.Noise == Gaussian {
+			p.Rho = loss
+		} else {
+			p.Epsilon = loss
+		}
+		if p.Check() != nil {
+			continue
+		}
+		if _, err := p.noise(); err != nil {
+			t.Fatalf("%+v: %v", p, err)
 		}
 	}
 }
