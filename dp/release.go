@@ -194,6 +194,18 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// ValidateOn makes the checks of [Options.Validate], and that the prior fits the grid: all that a [Release] of a sketch on it checks.
+func (o Options) ValidateOn(g *sketch.Grid) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if o.Prior == nil {
+		o.Prior = prior.Uniform()
+	}
+	_, err := o.weights(g)
+	return err
+}
+
 // nominal returns the quantiles in billionths, in the order asked.
 func (o Options) nominal() ([]int64, error) {
 	if len(o.Quantiles) == 0 || len(o.Quantiles) > maxQuantiles {
@@ -302,11 +314,8 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 		Confidence:    o.Confidence,
 		Contributions: o.Contributions,
 		Neighbours:    o.Neighbours.String(),
-		Prior:         o.Prior.Name(),
+		Prior:         o.PriorName(),
 		Predicted:     predicted,
-	}
-	if o.Estimator.kind == treeKind && o.Estimator.bins == 0 {
-		r.Prior = noPrior
 	}
 	r.Epsilon, r.NanoRho = Cost(o)
 	for i, q := range o.Quantiles {
@@ -351,8 +360,16 @@ func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sam
 	return o.recursive(s, quantiles, weights, sampler)
 }
 
-// noPrior is the prior of a release that uses none.
-const noPrior = "none"
+// PriorName returns the name of the prior that a [Release] uses, "none" if it is read from the counts of buckets. The estimator must not be "auto".
+func (o Options) PriorName() string {
+	switch {
+	case o.Estimator.kind == treeKind && o.Estimator.bins == 0:
+		return "none"
+	case o.Prior == nil:
+		return prior.Uniform().Name()
+	}
+	return o.Prior.Name()
+}
 
 // recursive returns cuts by the recursive estimator.
 func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {

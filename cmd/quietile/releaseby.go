@@ -83,14 +83,14 @@ func (g *groupFlags) check(cmd *cobra.Command, f *releaseFlags) error {
 }
 
 // divide returns the options of a release of groups, which divide the ε of options.
-func (g *groupFlags) divide(options dp.Options, delta float64) (labels.Options, error) {
+func (g *groupFlags) divide(options dp.Options, grid *sketch.Grid, delta float64) (labels.Options, error) {
 	share := func(x float64) dp.Epsilon {
 		part := new(big.Rat).SetFloat64(x)
 		part.Mul(part, new(big.Rat).SetInt64(int64(options.Epsilon)))
 		return dp.Epsilon(new(big.Int).Quo(part.Num(), part.Denom()).Int64())
 	}
 	o := labels.Options{
-		Options: options, Selection: share(g.selectionShare), Count: share(g.countShare), Delta: delta, GroupsPerUnit: g.groupsPerUnit,
+		Options: options, Grid: grid, Selection: share(g.selectionShare), Count: share(g.countShare), Delta: delta, GroupsPerUnit: g.groupsPerUnit,
 	}
 	o.Epsilon -= o.Selection + o.Count
 	return o, asUsage(o.Validate())
@@ -230,7 +230,9 @@ type groupsView struct {
 	Unit          string      `json:"unit"`
 	Contributions int         `json:"contributions"`
 	Prior         string      `json:"prior"`
-	Groups        []groupView `json:"groups"`
+	// Confidence is that of the rank errors of each group, absent if there are none.
+	Confidence float64     `json:"confidence,omitempty"`
+	Groups     []groupView `json:"groups"`
 }
 
 // groupView is one group.
@@ -242,10 +244,15 @@ type groupView struct {
 
 // runGroups releases a table by groups.
 func (f *releaseFlags) runGroups(cmd *cobra.Command, in io.Reader, grid *sketch.Grid, options dp.Options) error {
-	o, err := f.groups.divide(options, f.delta.float64())
+	o, err := f.groups.divide(options, grid, f.delta.float64())
 	if err != nil {
 		return err
 	}
+	chosen, _, err := o.Chosen(grid)
+	if err != nil {
+		return err
+	}
+	o.Options = chosen
 	metric, groups, err := f.readGroups(in, grid)
 	if err != nil {
 		return err
@@ -257,7 +264,7 @@ func (f *releaseFlags) runGroups(cmd *cobra.Command, in io.Reader, grid *sketch.
 	epsilon, delta := o.Cost()
 	view := groupsView{
 		Metric: metric, By: f.groups.by, Estimator: o.Estimator.String(), Epsilon: epsilonNumber(epsilon), Delta: delta, Neighbours: "add-remove",
-		Unit: f.unit(), Contributions: f.contributions, Prior: o.Prior.Name(), Groups: []groupView{},
+		Unit: f.unit(), Contributions: f.contributions, Prior: o.PriorName(), Confidence: o.Confidence, Groups: []groupView{},
 	}
 	// By the labels themselves; their order tells nothing.
 	slices.SortFunc(results, func(a, b labels.Result) int { return slices.Compare(splitLabel(a.Label), splitLabel(b.Label)) })
@@ -274,7 +281,11 @@ func (f *releaseFlags) runGroups(cmd *cobra.Command, in io.Reader, grid *sketch.
 			for _, l := range g.Labels {
 				row = append(row, printable(l))
 			}
-			rows = append(rows, append(row, count, formatNumber(q.Q), compactNumber(q.Value), q.Lower.compact(), q.Upper.compact()))
+			row = append(row, count, formatNumber(q.Q), compactNumber(q.Value), q.Lower.compact(), q.Upper.compact())
+			if o.Confidence > 0 {
+				row = append(row, q.RankError.String())
+			}
+			rows = append(rows, row)
 		}
 	}
 	var columns []tableColumn
@@ -282,6 +293,9 @@ func (f *releaseFlags) runGroups(cmd *cobra.Command, in io.Reader, grid *sketch.
 		columns = append(columns, word(printable(name)))
 	}
 	columns = append(columns, number("count"), number("q"), number("value"), number("lower"), number("upper"))
+	if o.Confidence > 0 {
+		columns = append(columns, rankErrorColumn(o.Confidence))
+	}
 	out := cmd.OutOrStdout()
 	if f.format.value == formatTable {
 		if _, err := fmt.Fprintf(out, "%s: %s, ε = %s, δ = %s, %s prior\nunit %s of at most %d %s, %s neighbours\n", printable(metric), view.Estimator, view.Epsilon,

@@ -159,7 +159,7 @@ func printResultTable(w io.Writer, r resultView) error {
 		rankErrors = rankErrors || q.RankError != nil
 	}
 	if rankErrors {
-		columns = append(columns, number(fmt.Sprintf("rank error (%s %%)", formatNumber(math.Round(r.Confidence*1e7)/1e5))))
+		columns = append(columns, rankErrorColumn(r.Confidence))
 	}
 	var rows [][]string
 	for _, q := range r.Quantiles {
@@ -170,6 +170,11 @@ func printResultTable(w io.Writer, r resultView) error {
 		rows = append(rows, row)
 	}
 	return printTable(w, columns, rows)
+}
+
+// rankErrorColumn is the column of rank errors with a confidence.
+func rankErrorColumn(confidence float64) tableColumn {
+	return number(fmt.Sprintf("rank error (%s %%)", formatNumber(math.Round(confidence*1e7)/1e5)))
 }
 
 // String returns the interval for a table, rounded outwards to whole records, or nothing where there is none.

@@ -24,7 +24,7 @@ type Group struct {
 	Label string
 	// Units is how many privacy units have records in the group.
 	Units int64
-	// Sketch counts the records. All groups have equal grids.
+	// Sketch counts the records, on the grid of the options.
 	Sketch *sketch.Binned
 }
 
@@ -33,6 +33,8 @@ type Options struct {
 	// Options are those of the quantiles of each group. Its Contributions are a unit's records in all groups together. Its Epsilon is what the quantiles of all groups
 	// cost together, since a unit's records are divided among the groups.
 	dp.Options
+	// Grid is that of all groups.
+	Grid *sketch.Grid
 	// Selection and Delta are the loss (ε, δ) of deciding which labels appear. Delta lies in (0, 1).
 	Selection dp.Epsilon
 	Delta     float64
@@ -57,7 +59,10 @@ func (o Options) Cost() (epsilon dp.Epsilon, delta float64) {
 
 // Validate makes the checks of [Release] that need no data. Its errors wrap [dp.ErrOptions].
 func (o Options) Validate() error {
-	if err := o.Options.Validate(); err != nil {
+	if o.Grid == nil {
+		return fmt.Errorf("%w: the grid is missing", dp.ErrOptions)
+	}
+	if err := o.Options.ValidateOn(o.Grid); err != nil {
 		return err
 	}
 	if o.Neighbours != dp.AddRemove {
@@ -77,6 +82,17 @@ func (o Options) Validate() error {
 	}
 	if o.GroupsPerUnit < 0 || o.GroupsPerUnit > max(o.Contributions, 1) {
 		return fmt.Errorf("%w: groups per unit %d is not from 1 to the %d contributions", dp.ErrOptions, o.GroupsPerUnit, max(o.Contributions, 1))
+	}
+	// What the library cannot do it must refuse whether there are groups or not.
+	o = o.withDefaults()
+	nobody := Group{Units: 1, Sketch: sketch.NewBinned(o.Grid)}
+	if _, err := o.keep(nobody); err != nil {
+		return fmt.Errorf("%w: epsilon %v and delta %v: %w", dp.ErrOptions, o.Selection, o.Delta, err)
+	}
+	if o.Count > 0 {
+		if _, err := o.size(nobody); err != nil {
+			return fmt.Errorf("%w: epsilon %v: %w", dp.ErrOptions, o.Count, err)
+		}
 	}
 	return nil
 }
@@ -98,9 +114,13 @@ func Release(groups []Group, o Options) ([]Result, error) {
 		switch {
 		case i > 0 && g.Label == groups[i-1].Label:
 			return nil, fmt.Errorf("%w: label %q stands twice", ErrGroups, g.Label)
-		case !g.Sketch.Grid().Equal(groups[0].Sketch.Grid()):
-			return nil, fmt.Errorf("%w: the grids of %q and %q differ", ErrGroups, groups[0].Label, g.Label)
+		case !g.Sketch.Grid().Equal(o.Grid):
+			return nil, fmt.Errorf("%w: the grid of %q is %v, and not %v", ErrGroups, g.Label, g.Sketch.Grid(), o.Grid)
 		}
+	}
+	var err error
+	if o.Options, _, err = o.Chosen(o.Grid); err != nil {
+		return nil, err
 	}
 	var results []Result
 	for _, g := range groups {
@@ -144,10 +164,14 @@ func (o Options) keep(g Group) (bool, error) {
 	if err == nil {
 		err = s.IncrementBy(g.Units)
 	}
+	keep := false
+	if err == nil {
+		keep, err = s.ShouldKeepPartition()
+	}
 	if err != nil {
 		return false, fmt.Errorf("selection of labels: %w", err)
 	}
-	return s.ShouldKeepPartition()
+	return keep, nil
 }
 
 // size returns the number of records with Laplace noise. A unit has at most Contributions records in all groups together, so that is the sensitivity of all sizes in

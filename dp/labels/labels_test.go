@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/big"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -11,14 +12,13 @@ import (
 	"github.com/quietile/quietile/sketch"
 )
 
-func grid(t *testing.T) *sketch.Grid {
-	t.Helper()
+var someGrid = func() *sketch.Grid {
 	g, err := sketch.NewLinear(0, 100, 100)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return g
-}
+}()
 
 func group(g *sketch.Grid, label string, units int64, at float64) Group {
 	s := sketch.NewBinned(g)
@@ -30,11 +30,12 @@ func group(g *sketch.Grid, label string, units int64, at float64) Group {
 
 var options = Options{
 	Options:   dp.Options{Quantiles: []float64{0.5}, Epsilon: 1e9},
+	Grid:      someGrid,
 	Selection: 1e9, Count: 1e9, Delta: 1e-6,
 }
 
 func TestLargeGroupsAppearAndSmallOnesDoNot(t *testing.T) {
-	g := grid(t)
+	g := someGrid
 	results, err := Release([]Group{group(g, "town", 5000, 40), group(g, "hamlet", 1, 7), group(g, "city", 9000, 60)}, options)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func TestLargeGroupsAppearAndSmallOnesDoNot(t *testing.T) {
 
 // A label of one unit appears with probability δ: about 2000 of 20,000 times.
 func TestALabelOfOneUnitAppearsWithProbabilityDelta(t *testing.T) {
-	g, o := grid(t), options
+	g, o := someGrid, options
 	o.Delta, o.Count = 0.1, 0
 	appeared := 0
 	for range 20_000 {
@@ -74,7 +75,7 @@ func TestALabelOfOneUnitAppearsWithProbabilityDelta(t *testing.T) {
 
 // The noise of a size has the scale c/ε: its mean magnitude is that too.
 func TestSizesHaveTheNoiseOfAllContributions(t *testing.T) {
-	g, o := grid(t), options
+	g, o := someGrid, options
 	o.Contributions, o.GroupsPerUnit, o.Count = 5, 2, 5e8
 	o = o.withDefaults()
 	sum := 0.0
@@ -113,10 +114,34 @@ func TestWrongOptionsNameTheField(t *testing.T) {
 	f(func(o *Options) { o.Delta = math.NaN() }, "delta NaN")
 	f(func(o *Options) { o.Delta = 1 }, "delta 1")
 	f(func(o *Options) { o.GroupsPerUnit = 2 }, "groups per unit 2")
+	f(func(o *Options) { o.Grid = nil }, "grid")
+	f(func(o *Options) { o.NanoRho, o.Epsilon = 1e9, 0 }, "rho 1")
+	// What the library cannot select with is refused without any group, so that an error does not tell of one.
+	f(func(o *Options) { o.Selection, o.Delta = 1, 1e-320 }, "delta 1e-320")
 	f(func(o *Options) { o.Epsilon = 0 }, "epsilon 0")
-	g := grid(t)
+	g := someGrid
 	if _, err := Release([]Group{group(g, "a", 1, 1), group(g, "a", 1, 1)}, options); !errors.Is(err, ErrGroups) {
 		t.Errorf("twice the same label: %v", err)
+	}
+}
+
+// Whether there is an error does not depend on how many units a group has.
+func TestOptionsThatPassSelectAnyGroup(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		o := options
+		o.Selection = dp.Epsilon(1 + random.Int64N(1<<random.IntN(38)))
+		o.Delta = math.Pow(10, -random.Float64()*18)
+		o.Contributions = 1 + random.IntN(20)
+		if o.Validate() != nil {
+			continue
+		}
+		o = o.withDefaults()
+		for _, units := range []int64{1, 2, 7, 1000, 1 << 30, 1 << 50} {
+			if _, err := o.keep(Group{Units: units}); err != nil {
+				t.Fatalf("selection %v, delta %v, %d units: %v", o.Selection, o.Delta, units, err)
+			}
+		}
 	}
 }
 
