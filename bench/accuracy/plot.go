@@ -85,15 +85,20 @@ func (r *run) plots(dir string) {
 		p.Add(line, dots)
 		p.Legend.Add(e.name, line, dots)
 	}
-	p.Legend.Top, p.Legend.Left = true, true
+	legend(p)
 	p.X.Min, p.X.Max = 0.9, 1.15*float64(slices.Max(ms))
-	p.Y.Max *= 3
+	p.Y.Max *= 20
 	check(p.Save(20*vg.Centimeter, 14*vg.Centimeter, filepath.Join(dir, "accuracy-m.svg")))
 
 	p = plot.New()
 	p.Title.Text = "auto against the best peer, chosen for each cell"
 	p.X.Label.Text, p.Y.Label.Text = "cells, from best to worst", "ratio of 1 + mean error"
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.Y.Scale = plot.LogScale{}
+	var marks []plot.Tick
+	for _, x := range []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10} {
+		marks = append(marks, plot.Tick{Value: x, Label: fmt.Sprint(x)})
+	}
+	p.Y.Tick.Marker = plot.ConstantTicks(marks)
 	p.Add(plotter.NewGrid())
 	var ratios []float64
 	for _, c := range r.cells {
@@ -119,7 +124,15 @@ func (r *run) plots(dir string) {
 	p.Add(line, limit)
 	p.Legend.Add("auto / best peer", line)
 	p.Legend.Add("a tenth behind", limit)
-	p.Legend.Top, p.Legend.Left = true, true
+	legend(p)
 	p.Y.Min, p.Y.Max = min(p.Y.Min, 0.5), max(p.Y.Max*1.2, 2)
 	check(p.Save(20*vg.Centimeter, 11*vg.Centimeter, filepath.Join(dir, "accuracy-cells.svg")))
+}
+
+// legend puts the legend where no line is.
+func legend(p *plot.Plot) {
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.TextStyle.Font.Size = vg.Points(9)
+	p.Legend.Padding = vg.Points(2)
+	p.Legend.XOffs, p.Legend.YOffs = vg.Points(8), vg.Points(-4)
 }
