@@ -134,7 +134,8 @@ func (x *BudgetRequest) GetMetric() string {
 	return ""
 }
 
-// BudgetReport lists the budget periods that were charged, and the current one.
+// BudgetReport lists the budget periods that were charged, and the current one: for each source, and for
+// each metric that has a budget of its own.
 type BudgetReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Budgets       []*SourceBudget        `protobuf:"bytes,1,rep,name=budgets,proto3" json:"budgets,omitempty"`
@@ -179,19 +180,28 @@ func (x *BudgetReport) GetBudgets() []*SourceBudget {
 	return nil
 }
 
-// SourceBudget is the budget of a source in a period.
+// SourceBudget is the budget of a source in a period, or of a metric.
 type SourceBudget struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Source              string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	Unit                Unit                   `protobuf:"varint,2,opt,name=unit,proto3,enum=quietile.v1.Unit" json:"unit,omitempty"`
 	PeriodStartUnixNano int64                  `protobuf:"fixed64,3,opt,name=period_start_unix_nano,json=periodStartUnixNano,proto3" json:"period_start_unix_nano,omitempty"`
 	PeriodEndUnixNano   int64                  `protobuf:"fixed64,4,opt,name=period_end_unix_nano,json=periodEndUnixNano,proto3" json:"period_end_unix_nano,omitempty"`
-	// Billionths of epsilon.
+	// Billionths of epsilon. What is spent is 2^63-1 if a charge is not pure.
 	BudgetNanoEpsilon int64     `protobuf:"varint,5,opt,name=budget_nano_epsilon,json=budgetNanoEpsilon,proto3" json:"budget_nano_epsilon,omitempty"`
 	SpentNanoEpsilon  int64     `protobuf:"varint,6,opt,name=spent_nano_epsilon,json=spentNanoEpsilon,proto3" json:"spent_nano_epsilon,omitempty"`
 	Charges           []*Charge `protobuf:"bytes,7,rep,name=charges,proto3" json:"charges,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The metric whose own budget this is; empty for the one of the whole source.
+	Metric string `protobuf:"bytes,8,opt,name=metric,proto3" json:"metric,omitempty"`
+	// In units of 10^-18. 0: the budget is in epsilon alone.
+	BudgetAttoDelta int64 `protobuf:"varint,9,opt,name=budget_atto_delta,json=budgetAttoDelta,proto3" json:"budget_atto_delta,omitempty"`
+	// Billionths of rho: what epsilon and delta allow, 0 for a budget in epsilon alone, and what is spent.
+	BudgetNanoRho int64 `protobuf:"varint,10,opt,name=budget_nano_rho,json=budgetNanoRho,proto3" json:"budget_nano_rho,omitempty"`
+	SpentNanoRho  int64 `protobuf:"varint,11,opt,name=spent_nano_rho,json=spentNanoRho,proto3" json:"spent_nano_rho,omitempty"`
+	// An epsilon such that every pure release of at most that is admitted.
+	LeftNanoEpsilon int64 `protobuf:"varint,12,opt,name=left_nano_epsilon,json=leftNanoEpsilon,proto3" json:"left_nano_epsilon,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SourceBudget) Reset() {
@@ -273,15 +283,52 @@ func (x *SourceBudget) GetCharges() []*Charge {
 	return nil
 }
 
+func (x *SourceBudget) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *SourceBudget) GetBudgetAttoDelta() int64 {
+	if x != nil {
+		return x.BudgetAttoDelta
+	}
+	return 0
+}
+
+func (x *SourceBudget) GetBudgetNanoRho() int64 {
+	if x != nil {
+		return x.BudgetNanoRho
+	}
+	return 0
+}
+
+func (x *SourceBudget) GetSpentNanoRho() int64 {
+	if x != nil {
+		return x.SpentNanoRho
+	}
+	return 0
+}
+
+func (x *SourceBudget) GetLeftNanoEpsilon() int64 {
+	if x != nil {
+		return x.LeftNanoEpsilon
+	}
+	return 0
+}
+
 // Charge is what one release cost.
 type Charge struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	ReleaseId           string                 `protobuf:"bytes,1,opt,name=release_id,json=releaseId,proto3" json:"release_id,omitempty"`
 	Metric              string                 `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
 	WindowStartUnixNano int64                  `protobuf:"fixed64,3,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
-	NanoEpsilon         int64                  `protobuf:"varint,4,opt,name=nano_epsilon,json=nanoEpsilon,proto3" json:"nano_epsilon,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Billionths. An epsilon of 0 says that the release is not pure.
+	NanoEpsilon   int64 `protobuf:"varint,4,opt,name=nano_epsilon,json=nanoEpsilon,proto3" json:"nano_epsilon,omitempty"`
+	NanoRho       int64 `protobuf:"varint,5,opt,name=nano_rho,json=nanoRho,proto3" json:"nano_rho,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Charge) Reset() {
@@ -338,6 +385,13 @@ func (x *Charge) GetWindowStartUnixNano() int64 {
 func (x *Charge) GetNanoEpsilon() int64 {
 	if x != nil {
 		return x.NanoEpsilon
+	}
+	return 0
+}
+
+func (x *Charge) GetNanoRho() int64 {
+	if x != nil {
+		return x.NanoRho
 	}
 	return 0
 }
@@ -759,7 +813,7 @@ const file_quietile_v1_api_proto_rawDesc = "" +
 	"\rBudgetRequest\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\"C\n" +
 	"\fBudgetReport\x123\n" +
-	"\abudgets\x18\x01 \x03(\v2\x19.quietile.v1.SourceBudgetR\abudgets\"\xc0\x02\n" +
+	"\abudgets\x18\x01 \x03(\v2\x19.quietile.v1.SourceBudgetR\abudgets\"\xfe\x03\n" +
 	"\fSourceBudget\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12%\n" +
 	"\x04unit\x18\x02 \x01(\x0e2\x11.quietile.v1.UnitR\x04unit\x123\n" +
@@ -767,13 +821,20 @@ const file_quietile_v1_api_proto_rawDesc = "" +
 	"\x14period_end_unix_nano\x18\x04 \x01(\x10R\x11periodEndUnixNano\x12.\n" +
 	"\x13budget_nano_epsilon\x18\x05 \x01(\x03R\x11budgetNanoEpsilon\x12,\n" +
 	"\x12spent_nano_epsilon\x18\x06 \x01(\x03R\x10spentNanoEpsilon\x12-\n" +
-	"\acharges\x18\a \x03(\v2\x13.quietile.v1.ChargeR\acharges\"\x97\x01\n" +
+	"\acharges\x18\a \x03(\v2\x13.quietile.v1.ChargeR\acharges\x12\x16\n" +
+	"\x06metric\x18\b \x01(\tR\x06metric\x12*\n" +
+	"\x11budget_atto_delta\x18\t \x01(\x03R\x0fbudgetAttoDelta\x12&\n" +
+	"\x0fbudget_nano_rho\x18\n" +
+	" \x01(\x03R\rbudgetNanoRho\x12$\n" +
+	"\x0espent_nano_rho\x18\v \x01(\x03R\fspentNanoRho\x12*\n" +
+	"\x11left_nano_epsilon\x18\f \x01(\x03R\x0fleftNanoEpsilon\"\xb2\x01\n" +
 	"\x06Charge\x12\x1d\n" +
 	"\n" +
 	"release_id\x18\x01 \x01(\tR\treleaseId\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x03 \x01(\x10R\x13windowStartUnixNano\x12!\n" +
-	"\fnano_epsilon\x18\x04 \x01(\x03R\vnanoEpsilon\"Q\n" +
+	"\fnano_epsilon\x18\x04 \x01(\x03R\vnanoEpsilon\x12\x19\n" +
+	"\bnano_rho\x18\x05 \x01(\x03R\ananoRho\"Q\n" +
 	"\vSealRequest\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12*\n" +
 	"\x11through_unix_nano\x18\x02 \x01(\x10R\x0fthroughUnixNano\"w\n" +

@@ -34,10 +34,24 @@ type ReleaseRequest struct {
 	// A moment inside the window asked for, nanoseconds since the Unix epoch. Absent: the latest
 	// sealed window.
 	WindowTimeUnixNano *int64 `protobuf:"fixed64,4,opt,name=window_time_unix_nano,json=windowTimeUnixNano,proto3,oneof" json:"window_time_unix_nano,omitempty"`
-	// Such as "recursive", "recursive:arity=4" or "independent"; empty for "recursive".
+	// Such as "recursive", "recursive:arity=4", "independent" or "auto"; empty for "recursive".
 	Estimator string `protobuf:"bytes,5,opt,name=estimator,proto3" json:"estimator,omitempty"`
 	// Such as "cauchy:location=0,scale=1"; empty for "uniform".
-	Prior         string `protobuf:"bytes,6,opt,name=prior,proto3" json:"prior,omitempty"`
+	Prior string `protobuf:"bytes,6,opt,name=prior,proto3" json:"prior,omitempty"`
+	// In units of 10^-18. 0: the answers are purely private. Otherwise they are private with epsilon and
+	// delta, and cost the rho that gives.
+	AttoDelta int64 `protobuf:"varint,7,opt,name=atto_delta,json=attoDelta,proto3" json:"atto_delta,omitempty"`
+	// About how many records the window has, from public knowledge or an earlier release. 0: what the
+	// metric's declaration says.
+	Records uint64 `protobuf:"varint,8,opt,name=records,proto3" json:"records,omitempty"`
+	// In (0, 1): asks for an interval of the rank error of each answer; all hold at once with this
+	// probability. 0: none.
+	Confidence float64 `protobuf:"fixed64,9,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// The share of the budget, in (0, 1), that measures rank errors where the estimator does not know
+	// them. 0: 0.1.
+	ConfidenceShare float64 `protobuf:"fixed64,10,opt,name=confidence_share,json=confidenceShare,proto3" json:"confidence_share,omitempty"`
+	// "add-remove" or "replace-one"; empty for "add-remove".
+	Neighbours    string `protobuf:"bytes,11,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -114,24 +128,67 @@ func (x *ReleaseRequest) GetPrior() string {
 	return ""
 }
 
+func (x *ReleaseRequest) GetAttoDelta() int64 {
+	if x != nil {
+		return x.AttoDelta
+	}
+	return 0
+}
+
+func (x *ReleaseRequest) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *ReleaseRequest) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *ReleaseRequest) GetConfidenceShare() float64 {
+	if x != nil {
+		return x.ConfidenceShare
+	}
+	return 0
+}
+
+func (x *ReleaseRequest) GetNeighbours() string {
+	if x != nil {
+		return x.Neighbours
+	}
+	return ""
+}
+
 // ReleaseResult is a released answer. Everything in it is either public or the mechanism's output.
 type ReleaseResult struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Metric              string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
 	WindowStartUnixNano int64                  `protobuf:"fixed64,2,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
 	WindowEndUnixNano   int64                  `protobuf:"fixed64,3,opt,name=window_end_unix_nano,json=windowEndUnixNano,proto3" json:"window_end_unix_nano,omitempty"`
-	Estimator           string                 `protobuf:"bytes,4,opt,name=estimator,proto3" json:"estimator,omitempty"`
-	NanoEpsilon         int64                  `protobuf:"varint,5,opt,name=nano_epsilon,json=nanoEpsilon,proto3" json:"nano_epsilon,omitempty"`
-	Delta               float64                `protobuf:"fixed64,6,opt,name=delta,proto3" json:"delta,omitempty"`
-	Unit                string                 `protobuf:"bytes,7,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The one that answered, also where the question was "auto".
+	Estimator string `protobuf:"bytes,4,opt,name=estimator,proto3" json:"estimator,omitempty"`
+	// The guarantee: epsilon as asked, with delta, 0 for a pure one.
+	NanoEpsilon int64   `protobuf:"varint,5,opt,name=nano_epsilon,json=nanoEpsilon,proto3" json:"nano_epsilon,omitempty"`
+	Delta       float64 `protobuf:"fixed64,6,opt,name=delta,proto3" json:"delta,omitempty"`
+	Unit        string  `protobuf:"bytes,7,opt,name=unit,proto3" json:"unit,omitempty"`
 	// Records per unit that the guarantee covers.
 	Contributions uint32 `protobuf:"varint,8,opt,name=contributions,proto3" json:"contributions,omitempty"`
-	// "add-remove".
+	// "add-remove" or "replace-one".
 	Neighbours string              `protobuf:"bytes,9,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
 	Prior      string              `protobuf:"bytes,10,opt,name=prior,proto3" json:"prior,omitempty"`
 	Quantiles  []*ReleasedQuantile `protobuf:"bytes,11,rep,name=quantiles,proto3" json:"quantiles,omitempty"`
 	// The ledger entry that paid for it.
-	ReleaseId     string `protobuf:"bytes,12,opt,name=release_id,json=releaseId,proto3" json:"release_id,omitempty"`
+	ReleaseId string `protobuf:"bytes,12,opt,name=release_id,json=releaseId,proto3" json:"release_id,omitempty"`
+	// The loss in zero-concentrated differential privacy, in billionths, rounded up.
+	NanoRho int64 `protobuf:"varint,13,opt,name=nano_rho,json=nanoRho,proto3" json:"nano_rho,omitempty"`
+	// All rank errors hold at once with this probability; 0 if there are none.
+	Confidence float64 `protobuf:"fixed64,14,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Why the estimator was chosen, if the question was "auto".
+	Predicted     *Prediction `protobuf:"bytes,15,opt,name=predicted,proto3" json:"predicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,21 +307,107 @@ func (x *ReleaseResult) GetReleaseId() string {
 	return ""
 }
 
+func (x *ReleaseResult) GetNanoRho() int64 {
+	if x != nil {
+		return x.NanoRho
+	}
+	return 0
+}
+
+func (x *ReleaseResult) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *ReleaseResult) GetPredicted() *Prediction {
+	if x != nil {
+		return x.Predicted
+	}
+	return nil
+}
+
+// Prediction is the rank error that is expected of an estimator on records that are as the prior says by
+// and large. It knows nothing of the data.
+type Prediction struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Estimator string                 `protobuf:"bytes,1,opt,name=estimator,proto3" json:"estimator,omitempty"`
+	// Of the mean and of the largest error among the answers, in records.
+	Mean          float64 `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
+	Max           float64 `protobuf:"fixed64,3,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prediction) Reset() {
+	*x = Prediction{}
+	mi := &file_quietile_v1_release_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prediction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prediction) ProtoMessage() {}
+
+func (x *Prediction) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_release_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prediction.ProtoReflect.Descriptor instead.
+func (*Prediction) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_release_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Prediction) GetEstimator() string {
+	if x != nil {
+		return x.Estimator
+	}
+	return ""
+}
+
+func (x *Prediction) GetMean() float64 {
+	if x != nil {
+		return x.Mean
+	}
+	return 0
+}
+
+func (x *Prediction) GetMax() float64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
 // ReleasedQuantile is the answer to one q.
 type ReleasedQuantile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Q     float64                `protobuf:"fixed64,1,opt,name=q,proto3" json:"q,omitempty"`
 	Value float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
 	// The bounds of the bucket that holds the answer; infinite in an overflow bucket.
-	Lower         float64 `protobuf:"fixed64,3,opt,name=lower,proto3" json:"lower,omitempty"`
-	Upper         float64 `protobuf:"fixed64,4,opt,name=upper,proto3" json:"upper,omitempty"`
+	Lower float64 `protobuf:"fixed64,3,opt,name=lower,proto3" json:"lower,omitempty"`
+	Upper float64 `protobuf:"fixed64,4,opt,name=upper,proto3" json:"upper,omitempty"`
+	// Absent if the question has no confidence.
+	RankError     *RankError `protobuf:"bytes,5,opt,name=rank_error,json=rankError,proto3" json:"rank_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReleasedQuantile) Reset() {
 	*x = ReleasedQuantile{}
-	mi := &file_quietile_v1_release_proto_msgTypes[2]
+	mi := &file_quietile_v1_release_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +419,7 @@ func (x *ReleasedQuantile) String() string {
 func (*ReleasedQuantile) ProtoMessage() {}
 
 func (x *ReleasedQuantile) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_release_proto_msgTypes[2]
+	mi := &file_quietile_v1_release_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +432,7 @@ func (x *ReleasedQuantile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasedQuantile.ProtoReflect.Descriptor instead.
 func (*ReleasedQuantile) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_release_proto_rawDescGZIP(), []int{2}
+	return file_quietile_v1_release_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReleasedQuantile) GetQ() float64 {
@@ -320,6 +463,66 @@ func (x *ReleasedQuantile) GetUpper() float64 {
 	return 0
 }
 
+func (x *ReleasedQuantile) GetRankError() *RankError {
+	if x != nil {
+		return x.RankError
+	}
+	return nil
+}
+
+// RankError holds the rank of an answer, less that of its quantile, in records.
+type RankError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Low           float64                `protobuf:"fixed64,1,opt,name=low,proto3" json:"low,omitempty"`
+	High          float64                `protobuf:"fixed64,2,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RankError) Reset() {
+	*x = RankError{}
+	mi := &file_quietile_v1_release_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RankError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RankError) ProtoMessage() {}
+
+func (x *RankError) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_release_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RankError.ProtoReflect.Descriptor instead.
+func (*RankError) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_release_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RankError) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *RankError) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
 // LedgerEntry is one charge. It is durable before any data is read for it.
 type LedgerEntry struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -344,14 +547,16 @@ type LedgerEntry struct {
 	// The grid, serialized, as the policy fixes it.
 	Grid []byte `protobuf:"bytes,14,opt,name=grid,proto3" json:"grid,omitempty"`
 	// When it was entered, nanoseconds since the Unix epoch.
-	TimeUnixNano  int64 `protobuf:"fixed64,15,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	TimeUnixNano int64 `protobuf:"fixed64,15,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	// The estimator that answers; the question may say "auto". Empty: the one of the question.
+	Estimator     string `protobuf:"bytes,16,opt,name=estimator,proto3" json:"estimator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_quietile_v1_release_proto_msgTypes[3]
+	mi := &file_quietile_v1_release_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +568,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_release_proto_msgTypes[3]
+	mi := &file_quietile_v1_release_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +581,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_release_proto_rawDescGZIP(), []int{3}
+	return file_quietile_v1_release_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LedgerEntry) GetReleaseId() string {
@@ -484,6 +689,13 @@ func (x *LedgerEntry) GetTimeUnixNano() int64 {
 	return 0
 }
 
+func (x *LedgerEntry) GetEstimator() string {
+	if x != nil {
+		return x.Estimator
+	}
+	return ""
+}
+
 // LedgerRecord is one message of the ledger: a charge, or the answer that a charge bought.
 type LedgerRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -498,7 +710,7 @@ type LedgerRecord struct {
 
 func (x *LedgerRecord) Reset() {
 	*x = LedgerRecord{}
-	mi := &file_quietile_v1_release_proto_msgTypes[4]
+	mi := &file_quietile_v1_release_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +722,7 @@ func (x *LedgerRecord) String() string {
 func (*LedgerRecord) ProtoMessage() {}
 
 func (x *LedgerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_release_proto_msgTypes[4]
+	mi := &file_quietile_v1_release_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +735,7 @@ func (x *LedgerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRecord.ProtoReflect.Descriptor instead.
 func (*LedgerRecord) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_release_proto_rawDescGZIP(), []int{4}
+	return file_quietile_v1_release_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LedgerRecord) GetKind() isLedgerRecord_Kind {
@@ -571,15 +783,26 @@ var File_quietile_v1_release_proto protoreflect.FileDescriptor
 
 const file_quietile_v1_release_proto_rawDesc = "" +
 	"\n" +
-	"\x19quietile/v1/release.proto\x12\vquietile.v1\"\xef\x01\n" +
+	"\x19quietile/v1/release.proto\x12\vquietile.v1\"\x93\x03\n" +
 	"\x0eReleaseRequest\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x1c\n" +
 	"\tquantiles\x18\x02 \x03(\x01R\tquantiles\x12!\n" +
 	"\fnano_epsilon\x18\x03 \x01(\x03R\vnanoEpsilon\x126\n" +
 	"\x15window_time_unix_nano\x18\x04 \x01(\x10H\x00R\x12windowTimeUnixNano\x88\x01\x01\x12\x1c\n" +
 	"\testimator\x18\x05 \x01(\tR\testimator\x12\x14\n" +
-	"\x05prior\x18\x06 \x01(\tR\x05priorB\x18\n" +
-	"\x16_window_time_unix_nano\"\xb0\x03\n" +
+	"\x05prior\x18\x06 \x01(\tR\x05prior\x12\x1d\n" +
+	"\n" +
+	"atto_delta\x18\a \x01(\x03R\tattoDelta\x12\x18\n" +
+	"\arecords\x18\b \x01(\x04R\arecords\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\t \x01(\x01R\n" +
+	"confidence\x12)\n" +
+	"\x10confidence_share\x18\n" +
+	" \x01(\x01R\x0fconfidenceShare\x12\x1e\n" +
+	"\n" +
+	"neighbours\x18\v \x01(\tR\n" +
+	"neighboursB\x18\n" +
+	"\x16_window_time_unix_nano\"\xa2\x04\n" +
 	"\rReleaseResult\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x02 \x01(\x10R\x13windowStartUnixNano\x12/\n" +
@@ -596,12 +819,27 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	" \x01(\tR\x05prior\x12;\n" +
 	"\tquantiles\x18\v \x03(\v2\x1d.quietile.v1.ReleasedQuantileR\tquantiles\x12\x1d\n" +
 	"\n" +
-	"release_id\x18\f \x01(\tR\treleaseId\"b\n" +
+	"release_id\x18\f \x01(\tR\treleaseId\x12\x19\n" +
+	"\bnano_rho\x18\r \x01(\x03R\ananoRho\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x0e \x01(\x01R\n" +
+	"confidence\x125\n" +
+	"\tpredicted\x18\x0f \x01(\v2\x17.quietile.v1.PredictionR\tpredicted\"P\n" +
+	"\n" +
+	"Prediction\x12\x1c\n" +
+	"\testimator\x18\x01 \x01(\tR\testimator\x12\x12\n" +
+	"\x04mean\x18\x02 \x01(\x01R\x04mean\x12\x10\n" +
+	"\x03max\x18\x03 \x01(\x01R\x03max\"\x99\x01\n" +
 	"\x10ReleasedQuantile\x12\f\n" +
 	"\x01q\x18\x01 \x01(\x01R\x01q\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05lower\x18\x03 \x01(\x01R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x04 \x01(\x01R\x05upper\"\x9f\x04\n" +
+	"\x05upper\x18\x04 \x01(\x01R\x05upper\x125\n" +
+	"\n" +
+	"rank_error\x18\x05 \x01(\v2\x16.quietile.v1.RankErrorR\trankError\"1\n" +
+	"\tRankError\x12\x10\n" +
+	"\x03low\x18\x01 \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x02 \x01(\x01R\x04high\"\xbd\x04\n" +
 	"\vLedgerEntry\x12\x1d\n" +
 	"\n" +
 	"release_id\x18\x01 \x01(\tR\treleaseId\x12\x16\n" +
@@ -619,7 +857,8 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\awindows\x18\f \x01(\rR\awindows\x12%\n" +
 	"\x0epolicy_version\x18\r \x01(\rR\rpolicyVersion\x12\x12\n" +
 	"\x04grid\x18\x0e \x01(\fR\x04grid\x12$\n" +
-	"\x0etime_unix_nano\x18\x0f \x01(\x10R\ftimeUnixNano\"~\n" +
+	"\x0etime_unix_nano\x18\x0f \x01(\x10R\ftimeUnixNano\x12\x1c\n" +
+	"\testimator\x18\x10 \x01(\tR\testimator\"~\n" +
 	"\fLedgerRecord\x120\n" +
 	"\x05entry\x18\x01 \x01(\v2\x18.quietile.v1.LedgerEntryH\x00R\x05entry\x124\n" +
 	"\x06answer\x18\x02 \x01(\v2\x1a.quietile.v1.ReleaseResultH\x00R\x06answerB\x06\n" +
@@ -637,24 +876,28 @@ func file_quietile_v1_release_proto_rawDescGZIP() []byte {
 	return file_quietile_v1_release_proto_rawDescData
 }
 
-var file_quietile_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_quietile_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_quietile_v1_release_proto_goTypes = []any{
 	(*ReleaseRequest)(nil),   // 0: quietile.v1.ReleaseRequest
 	(*ReleaseResult)(nil),    // 1: quietile.v1.ReleaseResult
-	(*ReleasedQuantile)(nil), // 2: quietile.v1.ReleasedQuantile
-	(*LedgerEntry)(nil),      // 3: quietile.v1.LedgerEntry
-	(*LedgerRecord)(nil),     // 4: quietile.v1.LedgerRecord
+	(*Prediction)(nil),       // 2: quietile.v1.Prediction
+	(*ReleasedQuantile)(nil), // 3: quietile.v1.ReleasedQuantile
+	(*RankError)(nil),        // 4: quietile.v1.RankError
+	(*LedgerEntry)(nil),      // 5: quietile.v1.LedgerEntry
+	(*LedgerRecord)(nil),     // 6: quietile.v1.LedgerRecord
 }
 var file_quietile_v1_release_proto_depIdxs = []int32{
-	2, // 0: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
-	0, // 1: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
-	3, // 2: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
-	1, // 3: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 0: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
+	2, // 1: quietile.v1.ReleaseResult.predicted:type_name -> quietile.v1.Prediction
+	4, // 2: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
+	0, // 3: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
+	5, // 4: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
+	1, // 5: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_release_proto_init() }
@@ -663,7 +906,7 @@ func file_quietile_v1_release_proto_init() {
 		return
 	}
 	file_quietile_v1_release_proto_msgTypes[0].OneofWrappers = []any{}
-	file_quietile_v1_release_proto_msgTypes[4].OneofWrappers = []any{
+	file_quietile_v1_release_proto_msgTypes[6].OneofWrappers = []any{
 		(*LedgerRecord_Entry)(nil),
 		(*LedgerRecord_Answer)(nil),
 	}
@@ -673,7 +916,7 @@ func file_quietile_v1_release_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quietile_v1_release_proto_rawDesc), len(file_quietile_v1_release_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -30,7 +30,8 @@ type Ledger struct {
 	answers map[string]*quietilev1.ReleaseResult
 	// questions finds the entries of a question, by its key.
 	questions map[string][]string
-	account   *budget.Account
+	// account has every charge on its source, metrics has every charge on its metric.
+	account, metrics *budget.Account
 }
 
 // OpenLedger reads the ledger stream, which must exist, and the store, and brings each up to what the
@@ -46,6 +47,7 @@ func OpenLedger(ctx context.Context, js jetstream.JetStream, s *store.Store, rin
 		answers:   map[string]*quietilev1.ReleaseResult{},
 		questions: map[string][]string{},
 		account:   budget.New(),
+		metrics:   budget.New(),
 	}
 	stored := map[recordID]*quietilev1.LedgerRecord{}
 	if err := s.Ledger(func(r *quietilev1.LedgerRecord) { stored[idOf(r)] = r }); err != nil {
@@ -122,7 +124,27 @@ func (l *Ledger) take(r *quietilev1.LedgerRecord) error {
 	l.entries[id] = e
 	key := questionKey(e)
 	l.questions[key] = append(l.questions[key], id)
-	return l.account.Add(chargeOf(e))
+	return errors.Join(l.account.Add(chargeOf(e)), l.metrics.Add(ownChargeOf(e)))
+}
+
+// check returns an error that wraps budget.ErrExceeded and says what refuses it unless the budget of the source and that of the metric, if it has one, admit a charge.
+func (l *Ledger) check(s *quietilev1.Source, m *quietilev1.Metric, e *quietilev1.LedgerEntry) error {
+	if err := l.account.Check(sourceOf(s), chargeOf(e)); err != nil {
+		return err
+	}
+	if !hasBudget(m) {
+		return nil
+	}
+	err := l.metrics.Check(ownBudgetOf(m), ownChargeOf(e))
+	if beyond := (*budget.ExceededError)(nil); errors.As(err, &beyond) {
+		asked, left := "epsilon "+beyond.Asked.String(), beyond.Left.String()
+		if beyond.Delta > 0 {
+			asked, left = "rho "+beyond.AskedRho.String(), "rho "+beyond.LeftRho.String()
+		}
+		return fmt.Errorf("%w: the release would add %s to what metric %s lost in the period from %s, and %s is left of the metric's own budget",
+			budget.ErrExceeded, asked, m.GetName(), clock(e.GetPeriodStartUnixNano()), left)
+	}
+	return err
 }
 
 // append makes a record durable in both places. check runs before each attempt, after whatever
@@ -207,15 +229,40 @@ func chargeOf(e *quietilev1.LedgerEntry) budget.Charge {
 	}
 }
 
+// ownChargeOf returns the charge on the metric's own budget.
+func ownChargeOf(e *quietilev1.LedgerEntry) budget.Charge {
+	c := chargeOf(e)
+	c.Source = c.Metric
+	return c
+}
+
 func sourceOf(s *quietilev1.Source) budget.Source {
-	unit := budget.Event
-	if s.GetUnit() == quietilev1.Unit_UNIT_USER {
-		unit = budget.User
-	}
 	return budget.Source{
 		Name:   s.GetName(),
-		Unit:   unit,
+		Unit:   unitOf(s.GetUnit()),
 		Budget: dp.Epsilon(s.GetBudgetNanoEpsilon()),
+		Delta:  budget.Delta(s.GetBudgetAttoDelta()),
 		Period: time.Duration(s.GetPeriodNanos()),
 	}
+}
+
+// hasBudget tells whether a metric has a budget of its own.
+func hasBudget(m *quietilev1.Metric) bool { return m.GetBudgetNanoEpsilon() > 0 }
+
+// ownBudgetOf returns that budget, of Ledger.metrics.
+func ownBudgetOf(m *quietilev1.Metric) budget.Source {
+	return budget.Source{
+		Name:   m.GetName(),
+		Unit:   unitOf(m.GetUnit()),
+		Budget: dp.Epsilon(m.GetBudgetNanoEpsilon()),
+		Delta:  budget.Delta(m.GetBudgetAttoDelta()),
+		Period: time.Duration(m.GetPeriodNanos()),
+	}
+}
+
+func unitOf(u quietilev1.Unit) budget.Unit {
+	if u == quietilev1.Unit_UNIT_USER {
+		return budget.User
+	}
+	return budget.Event
 }

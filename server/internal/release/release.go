@@ -6,9 +6,8 @@
 package release
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -19,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/dp"
-	"github.com/quietile/quietile/dp/prior"
+	"github.com/quietile/quietile/dp/budget"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/internal/control"
 	"github.com/quietile/quietile/server/internal/store"
@@ -82,33 +81,27 @@ func (s *Service) await(start time.Time, bound time.Duration) {
 // Errors wrap control.ErrInvalid, ErrNotSealed, control.ErrUnknownMetric or budget.ErrExceeded where the
 // question is at fault.
 func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r *quietilev1.ReleaseResult, fresh bool, err error) {
-	entry, m, opts, err := s.resolve(q)
+	ask, err := s.resolve(q)
 	if err != nil {
 		return nil, false, err
 	}
-	source, ok := s.catalog.Source(entry.GetSource())
-	if !ok {
-		return nil, false, fmt.Errorf("metric %s: source %q is not declared", m.GetName(), entry.GetSource())
-	}
-	grid, err := sketch.GridFromProto(m.GetGrid())
-	if err != nil {
-		return nil, false, err
-	}
-
-	if a := s.stored(entry); a != nil {
+	if a := s.stored(ask.entry); a != nil {
 		return arrange(a, q), false, nil
+	}
+	if err := s.price(ask); err != nil {
+		return nil, false, err
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if a := s.stored(entry); a != nil {
+	if a := s.stored(ask.entry); a != nil {
 		return arrange(a, q), false, nil
 	}
 	var bought *quietilev1.ReleaseResult
-	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: entry}}, func() error {
-		if bought = s.ledger.answer(entry); bought != nil {
+	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: ask.entry}}, func() error {
+		if bought = s.ledger.answer(ask.entry); bought != nil {
 			return errBought
 		}
-		return s.ledger.account.Check(sourceOf(source), chargeOf(entry))
+		return s.ledger.check(ask.source, ask.metric, ask.entry)
 	})
 	if errors.Is(err, errBought) {
 		return arrange(bought, q), false, nil
@@ -122,26 +115,12 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	// How long this takes depends on the data. Whoever waits for the turn, or asks for what is stored, must see nothing of it: the answer, or the error, is there at a time
 	// that the question alone decides.
 	start := time.Now()
-	released, err := s.draw(m, entry, grid, opts)
-	s.await(start, s.bound(opts, grid))
+	released, err := s.draw(ask)
+	s.await(start, s.bound(ask.opts, ask.grid))
 	if err != nil {
 		return nil, false, err
 	}
-	result := &quietilev1.ReleaseResult{
-		Metric:              m.GetName(),
-		WindowStartUnixNano: entry.GetWindowStartUnixNano(),
-		WindowEndUnixNano:   entry.GetWindowEndUnixNano(),
-		Estimator:           released.Estimator,
-		NanoEpsilon:         int64(released.Epsilon),
-		Unit:                entry.GetUnit(),
-		Contributions:       entry.GetContributions(),
-		Neighbours:          released.Neighbours,
-		Prior:               released.Prior,
-		ReleaseId:           entry.GetReleaseId(),
-	}
-	for _, v := range released.Quantiles {
-		result.Quantiles = append(result.Quantiles, &quietilev1.ReleasedQuantile{Q: v.Q, Value: v.Value, Lower: v.Lower, Upper: v.Upper})
-	}
+	result := ask.result(released)
 	// Another releaser's records do not matter any more: the charge stands. Nor does it matter whether somebody still waits, since how long an answer takes
 	// depends on the data, and whether there is one must not.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
@@ -154,12 +133,12 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 }
 
 // draw reads the data and releases it.
-func (s *Service) draw(m *quietilev1.Metric, e *quietilev1.LedgerEntry, grid *sketch.Grid, opts dp.Options) (*dp.Result, error) {
-	data, err := s.store.Window(m.GetName(), e.GetWindowStartUnixNano(), m.GetVersion(), grid)
+func (s *Service) draw(q *question) (*dp.Result, error) {
+	data, err := s.store.Window(q.metric.GetName(), q.entry.GetWindowStartUnixNano(), q.metric.GetVersion(), q.grid)
 	if err != nil {
 		return nil, err
 	}
-	return dp.Release(data, opts)
+	return dp.Release(data, q.opts)
 }
 
 // stored returns the answer that was bought for an entry like this one, or nil.
@@ -178,86 +157,6 @@ func (s *Service) append(ctx context.Context, r *quietilev1.LedgerRecord, check 
 
 // errBought ends an attempt to buy what another releaser has bought meanwhile.
 var errBought = errors.New("the answer was bought already")
-
-// resolve turns a question into the ledger entry that fixes it. It reads no samples.
-func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*quietilev1.LedgerEntry, *quietilev1.Metric, dp.Options, error) {
-	fail := func(err error) (*quietilev1.LedgerEntry, *quietilev1.Metric, dp.Options, error) {
-		return nil, nil, dp.Options{}, err
-	}
-	if _, err := s.catalog.Versions(q.GetMetric()); err != nil {
-		return fail(err)
-	}
-	estimator, err := dp.ParseEstimator(q.GetEstimator())
-	if err != nil {
-		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
-	}
-	weights, err := prior.Parse(q.GetPrior())
-	if err != nil {
-		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
-	}
-	m, start, end, err := s.window(q)
-	if err != nil {
-		return fail(err)
-	}
-	opts := dp.Options{
-		Quantiles:     slices.Compact(slices.Sorted(slices.Values(q.GetQuantiles()))),
-		Epsilon:       dp.Epsilon(q.GetNanoEpsilon()),
-		Contributions: 1,
-		Prior:         weights,
-		Estimator:     estimator,
-	}
-	if m.GetRepresentative() == quietilev1.Representative_REPRESENTATIVE_WITHIN {
-		opts.Representative = dp.Within
-	}
-	unit, windows := "event", uint32(1)
-	if m.GetUnit() == quietilev1.Unit_UNIT_USER {
-		unit, windows = "user", m.GetMaxWindows()
-		opts.Contributions = int(m.GetMaxPerWindow())
-	}
-	if err := opts.Validate(); err != nil {
-		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
-	}
-	buckets, err := sketch.GridFromProto(m.GetGrid())
-	if err != nil {
-		return fail(err)
-	}
-	if opts, _, err = opts.Chosen(buckets); err != nil {
-		return fail(fmt.Errorf("%w: %w", control.ErrInvalid, err))
-	}
-	if most := s.bound(opts, buckets); most > max(longest, s.slot) {
-		return fail(fmt.Errorf("%w: %d quantiles by estimator %v on a grid of %d buckets may take %s, longer than %s", control.ErrInvalid, len(opts.Quantiles), opts.Estimator, buckets.Len(), most, longest))
-	}
-	grid, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.GetGrid())
-	if err != nil {
-		return fail(err)
-	}
-	epsilon, rho := dp.Cost(opts)
-	var id [16]byte
-	rand.Read(id[:]) // never returns an error: it ends the program instead
-	return &quietilev1.LedgerEntry{
-		ReleaseId: hex.EncodeToString(id[:]),
-		Source:    m.GetSource(),
-		Request: &quietilev1.ReleaseRequest{
-			Metric:             m.GetName(),
-			Quantiles:          opts.Quantiles,
-			NanoEpsilon:        q.GetNanoEpsilon(),
-			WindowTimeUnixNano: proto.Int64(start),
-			Estimator:          opts.Estimator.String(),
-			Prior:              opts.Prior.Name(),
-		},
-		WindowStartUnixNano: start,
-		WindowEndUnixNano:   end,
-		PeriodStartUnixNano: policy.PeriodOf(m, start),
-		NanoEpsilon:         int64(epsilon),
-		NanoRho:             rho,
-		Unit:                unit,
-		Contributions:       uint32(opts.Contributions),
-		Windows:             windows,
-		PolicyVersion:       m.GetVersion(),
-		Grid:                grid,
-		TimeUnixNano:        s.now().UnixNano(),
-	}, m, opts, nil
-}
 
 // window finds the window asked for, which must be sealed.
 func (s *Service) window(q *quietilev1.ReleaseRequest) (m *quietilev1.Metric, start, end int64, err error) {
@@ -353,69 +252,104 @@ func arrange(a *quietilev1.ReleaseResult, q *quietilev1.ReleaseRequest) *quietil
 	return r
 }
 
-// Budget reports the budgets of a metric's source, or of every source when metric is empty: each
+// Budget reports the budgets of a metric and of its source, or of all sources and metrics when metric is empty: each
 // period that was charged, and the current one.
 func (s *Service) Budget(metric string) (*quietilev1.BudgetReport, error) {
-	var sources []*quietilev1.Source
-	if metric != "" {
-		versions, err := s.catalog.Versions(metric)
+	declared := s.catalog.Policy()
+	sources, names := declared.GetSources(), []string{metric}
+	if metric == "" {
+		names = nil
+		for _, m := range declared.GetMetrics() {
+			names = append(names, m.GetName())
+		}
+	}
+	var metrics [][]*quietilev1.Metric
+	for _, name := range names {
+		versions, err := s.catalog.Versions(name)
 		if err != nil {
 			return nil, err
 		}
-		source, _ := s.catalog.Source(versions[len(versions)-1].GetSource())
-		sources = append(sources, source)
-	} else {
-		sources = s.catalog.Policy().GetSources()
+		metrics = append(metrics, versions)
+	}
+	if metric != "" {
+		sources = slices.DeleteFunc(sources, func(s *quietilev1.Source) bool { return s.GetName() != metrics[0][0].GetSource() })
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	report := new(quietilev1.BudgetReport)
 	for _, source := range sources {
-		src := sourceOf(source)
-		charges := map[int64][]*quietilev1.Charge{
-			policy.PeriodStart(source.GetPeriodNanos(), s.now().UnixNano()): nil,
-		}
-		for _, e := range s.ledger.entries {
-			if e.GetSource() == source.GetName() {
-				charges[e.GetPeriodStartUnixNano()] = append(charges[e.GetPeriodStartUnixNano()], &quietilev1.Charge{
-					ReleaseId:           e.GetReleaseId(),
-					Metric:              e.GetRequest().GetMetric(),
-					WindowStartUnixNano: e.GetWindowStartUnixNano(),
-					NanoEpsilon:         e.GetNanoEpsilon(),
-				})
-			}
-		}
+		charges := s.charges(source.GetPeriodNanos(), func(e *quietilev1.LedgerEntry) bool { return e.GetSource() == source.GetName() })
 		for start, list := range charges {
-			slices.SortFunc(list, func(a, b *quietilev1.Charge) int {
-				return cmpOr(a.WindowStartUnixNano, b.WindowStartUnixNano, a.Metric+a.ReleaseId, b.Metric+b.ReleaseId)
-			})
-			report.Budgets = append(report.Budgets, &quietilev1.SourceBudget{
-				Source:              source.GetName(),
-				Unit:                source.GetUnit(),
-				PeriodStartUnixNano: start,
-				PeriodEndUnixNano:   start + source.GetPeriodNanos(),
-				BudgetNanoEpsilon:   source.GetBudgetNanoEpsilon(),
-				SpentNanoEpsilon:    int64(s.ledger.account.Spent(src.Name, time.Unix(0, start).UTC())),
-				Charges:             list,
-			})
+			b := periodBudget(s.ledger.account, sourceOf(source), start, list)
+			b.Source, b.Unit = source.GetName(), source.GetUnit()
+			report.Budgets = append(report.Budgets, b)
+		}
+	}
+	for _, versions := range metrics {
+		if !slices.ContainsFunc(versions, hasBudget) {
+			continue
+		}
+		name, period := versions[0].GetName(), versions[0].GetPeriodNanos()
+		charges := s.charges(period, func(e *quietilev1.LedgerEntry) bool { return e.GetRequest().GetMetric() == name })
+		for start, list := range charges {
+			m := inForce(versions, start)
+			if !hasBudget(m) {
+				continue
+			}
+			b := periodBudget(s.ledger.metrics, ownBudgetOf(m), start, list)
+			b.Source, b.Metric, b.Unit = m.GetSource(), m.GetName(), m.GetUnit()
+			report.Budgets = append(report.Budgets, b)
 		}
 	}
 	slices.SortFunc(report.Budgets, func(a, b *quietilev1.SourceBudget) int {
-		return cmpOr(a.PeriodStartUnixNano, b.PeriodStartUnixNano, a.Source, b.Source)
+		return cmp.Or(cmp.Compare(a.PeriodStartUnixNano, b.PeriodStartUnixNano), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Metric, b.Metric))
 	})
 	return report, nil
 }
 
-func cmpOr(a, b int64, x, y string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	case x < y:
-		return -1
-	case x > y:
-		return 1
+// inForce returns the version of a metric that a moment follows, nil if there is none.
+func inForce(versions []*quietilev1.Metric, t int64) (m *quietilev1.Metric) {
+	for _, v := range versions {
+		if v.GetEffectiveFromUnixNano() <= t {
+			m = v
+		}
 	}
-	return 0
+	return m
+}
+
+// charges lists the charges of some entries by the start of their period. The current period is among them.
+func (s *Service) charges(period int64, of func(*quietilev1.LedgerEntry) bool) map[int64][]*quietilev1.Charge {
+	all := map[int64][]*quietilev1.Charge{policy.PeriodStart(period, s.now().UnixNano()): nil}
+	for _, e := range s.ledger.entries {
+		if of(e) {
+			all[e.GetPeriodStartUnixNano()] = append(all[e.GetPeriodStartUnixNano()], &quietilev1.Charge{
+				ReleaseId:           e.GetReleaseId(),
+				Metric:              e.GetRequest().GetMetric(),
+				WindowStartUnixNano: e.GetWindowStartUnixNano(),
+				NanoEpsilon:         e.GetNanoEpsilon(),
+				NanoRho:             int64(chargeOf(e).Loss().Rho),
+			})
+		}
+	}
+	return all
+}
+
+// periodBudget reports a budget in the period that starts at a moment, without the names it goes by.
+func periodBudget(a *budget.Account, s budget.Source, start int64, charges []*quietilev1.Charge) *quietilev1.SourceBudget {
+	slices.SortFunc(charges, func(a, b *quietilev1.Charge) int {
+		return cmp.Or(cmp.Compare(a.WindowStartUnixNano, b.WindowStartUnixNano), cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.ReleaseId, b.ReleaseId))
+	})
+	period := time.Unix(0, start).UTC()
+	spent := a.Loss(s.Name, period)
+	return &quietilev1.SourceBudget{
+		PeriodStartUnixNano: start,
+		PeriodEndUnixNano:   start + int64(s.Period),
+		BudgetNanoEpsilon:   int64(s.Budget),
+		BudgetAttoDelta:     int64(s.Delta),
+		BudgetNanoRho:       int64(s.Rho()),
+		SpentNanoEpsilon:    int64(spent.Epsilon),
+		SpentNanoRho:        int64(spent.Rho),
+		LeftNanoEpsilon:     int64(a.Left(s, period)),
+		Charges:             charges,
+	}
 }
