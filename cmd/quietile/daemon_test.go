@@ -17,6 +17,7 @@ const daemonPolicy = `
 sources:
   - {name: census, unit: event, epsilon: 3, period: 24h}
   - {name: people, unit: user, epsilon: 1, period: 24h}
+  - {name: register, unit: event, epsilon: 2, delta: 1e-6, period: 24h}
 metrics:
   - {name: age, source: census, grid: {linear: {lower: 0, upper: 128, bins: 8192}}, clock: manual, window: 24h}
   - name: visits
@@ -25,6 +26,13 @@ metrics:
     clock: manual
     window: 24h
     contributions: {per_window: 1, windows: 1}
+  - name: height
+    source: register
+    grid: {linear: {lower: 0, upper: 256, bins: 256}}
+    clock: manual
+    window: 24h
+    budget: {epsilon: 1, delta: 1e-7}
+    records: 5000
 `
 
 // daemon runs quietile serve on a new data directory until the test ends, and returns the directory.
@@ -138,11 +146,94 @@ func TestPublishedSamplesAreAskedFor(t *testing.T) {
 		t.Errorf("CSV is %s", out)
 	}
 	fail(t, exitRefused, "", []string{"query", "age", "-q", "0.5", "--epsilon", "2.5", "--data", data}, "privacy budget exceeded", "2 is left")
-	if out := say(t, data, "", "budget", "age", "--format", "csv"); !strings.Contains(out, "census,event,2026-03-01T00:00:00Z,3,1,2\n") {
+	if out := say(t, data, "", "budget", "age", "--format", "csv"); !strings.Contains(out, "census,,event,2026-03-01T00:00:00Z,3,,1,2,,,\n") {
 		t.Errorf("the budget is %s", out)
 	}
 	if out := say(t, data, "", "metric", "show", "visits"); !strings.Contains(out, "per_window: 1") || strings.Contains(out, "age") {
 		t.Errorf("visits is declared as %s", out)
+	}
+}
+
+func TestAnswersAndBudgetsWithADeltaAreShown(t *testing.T) {
+	data := daemon(t)
+	var lines strings.Builder
+	for i := range 5000 {
+		lines.WriteString(strconv.Itoa(150+i%50) + "\n")
+	}
+	say(t, data, lines.String(), "publish", "height", "--time", "2026-03-01")
+	counted(t, data, "height", 5000)
+	say(t, data, "", "seal", "height", "--through", "2026-03-02")
+
+	ask := func(format string, flags ...string) string {
+		t.Helper()
+		return say(t, data, "", append([]string{"query", "height", "-q", "0.25,0.75", "--epsilon", "0.5", "--delta", "1e-7", "--format", format}, flags...)...)
+	}
+	all := []string{"--estimator", "auto", "--n-hint", "4000", "--confidence", "0.95", "--confidence-share", "0.2", "--neighbours", "replace-one"}
+	var r resultView
+	text := ask("json", all...)
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Epsilon != "0.5" || r.Delta != 1e-7 || r.Rho == "" || r.Neighbours != "replace-one" || r.Confidence != 0.95 ||
+		r.Predicted == nil || r.Predicted.Estimator != r.Estimator || r.Predicted.Max < r.Predicted.Mean || r.Quantiles[1].Value < 180 || r.Quantiles[1].Value > 195 {
+		t.Errorf("released %s", text)
+	}
+	for _, q := range r.Quantiles {
+		if q.RankError == nil || q.RankError.Low > q.RankError.High {
+			t.Errorf("rank error %v in %s", q.RankError, text)
+		}
+	}
+	for _, name := range []string{`"rank_error"`, `"low"`, `"high"`, `"predicted"`, `"mean_rank_error"`, `"max_rank_error"`, `"confidence"`, `"rho"`} {
+		if !strings.Contains(text, name) {
+			t.Errorf("%s has no field %s", text, name)
+		}
+	}
+	table := ask("table", all...)
+	for _, part := range []string{"ε = 0.5, δ = 1e-07, ρ = " + r.Rho.String() + ",", "replace-one neighbours", "chosen for an expected rank error of", "rank error (95 %)", "release " + r.ReleaseID} {
+		if !strings.Contains(table, part) {
+			t.Errorf("%q is not in %s", part, table)
+		}
+	}
+	if out := ask("csv", all...); !strings.Contains(out, ",0.5,1e-07,"+r.Rho.String()+",0.95,replace-one,") {
+		t.Errorf("CSV is %s", out)
+	}
+	say(t, data, "", "query", "height", "-q", "0.5", "--epsilon", "0.125", "--estimator", "tree", "--format", "json")
+
+	var budgets []budgetView
+	if err := json.Unmarshal([]byte(say(t, data, "", "budget", "height", "--format", "json")), &budgets); err != nil {
+		t.Fatal(err)
+	}
+	spent := 0
+	for _, b := range budgets {
+		if len(b.Charges) == 0 {
+			continue // of today
+		}
+		spent++
+		wantEpsilon, wantDelta := "2", "1e-06"
+		if b.Metric != "" {
+			wantEpsilon, wantDelta = "1", "1e-07"
+		}
+		if b.Budget.String() != wantEpsilon || b.Delta.String() != wantDelta || b.Spent != "" || b.SpentRho == "" || b.LeftRho == "" || b.Rho == "" || b.Left == "" || len(b.Charges) != 2 {
+			t.Errorf("the budget is %+v", b)
+		}
+	}
+	if spent != 2 {
+		t.Errorf("%d budgets are charged, want the source's and the metric's: %+v", spent, budgets)
+	}
+	if out := say(t, data, "", "budget"); !strings.Contains(out, "left_rho") || !strings.Contains(out, "height") {
+		t.Errorf("the budgets are %s", out)
+	}
+	if out := say(t, data, "", "budget", "age"); strings.Contains(out, "rho") || strings.Contains(out, "metric") {
+		t.Errorf("a budget in epsilon alone is shown as %s", out)
+	}
+	if out := say(t, data, "", "budget", "--charges", "--format", "csv"); strings.Count(out, "\n") != 3 || !strings.Contains(out, ",,"+r.Rho.String()+","+r.ReleaseID) {
+		t.Errorf("the charges are %s", out)
+	}
+	fail(t, exitRefused, "", []string{"query", "height", "-q", "0.5", "--epsilon", "1", "--delta", "1e-7", "--data", data}, "metric height", "left of the metric's own budget")
+	say(t, data, "", "seal", "age", "--through", "2026-03-02")
+	fail(t, exitRefused, "", []string{"query", "age", "-q", "0.5", "--epsilon", "1", "--delta", "1e-7", "--data", data}, "source census is in epsilon alone")
+	if out := say(t, data, "", "metric", "show", "height"); !strings.Contains(out, "delta: 1e-06") || !strings.Contains(out, "budget: {epsilon: 1, delta: 1e-07}") || !strings.Contains(out, "records: 5000") {
+		t.Errorf("height is declared as %s", out)
 	}
 }
 
@@ -213,6 +304,9 @@ func TestWrongUseOfTheDaemonChangesNothing(t *testing.T) {
 	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--window", "yesterday"}, "--window", "yesterday")
 	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--estimator", "magic"}, `"magic"`)
 	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--prior", "magic"}, `"magic"`)
+	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--delta", "1"}, "--delta", `"1"`)
+	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--n-hint", "-1"}, "--n-hint", "-1")
+	f([]string{"query", "age", "-q", "0.5", "--epsilon", "1", "--neighbours", "all"}, "--neighbours", `"all"`)
 	f([]string{"publish", "age", "--value-column", "c"}, `"c"`)
 	f([]string{"publish", "age", filepath.Join(dir, "missing.csv")}, "missing.csv")
 	f([]string{"publish", "nothing", "--value-column", "a"}, `unknown metric "nothing"`)

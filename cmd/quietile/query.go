@@ -16,6 +16,8 @@ import (
 func newQueryCommand() *cobra.Command {
 	var (
 		window, estimator, prior string
+		records                  uint64
+		confidence, share        float64
 		wait                     time.Duration
 	)
 	cmd := &cobra.Command{
@@ -25,18 +27,28 @@ func newQueryCommand() *cobra.Command {
 		Long: `Query asks the daemon for quantiles of one sealed window of a metric. The answer is differentially private,
 and its epsilon is charged to the budget of the metric's source before any data is read. The same question
 about the same window is answered from the ledger and costs nothing again. A question that the budget does
-not cover is refused with exit code 3.`,
+not cover is refused with exit code 3.
+
+--delta asks for an (ε, δ) guarantee instead of a pure one, for which the budget must have a delta. It costs the rho that
+gives: many such questions cost less together than as many pure ones. --confidence adds, for each answer, an interval for
+how far its rank is from the quantile's.`,
 		Example: `  quietile query checkout-latency -q 0.5,0.9,0.99 --epsilon 0.5
+  quietile query checkout-latency -q 0.5,0.9,0.99 --epsilon 0.5 --delta 1e-7 --estimator auto --confidence 0.95
   quietile query checkout-latency -q 0.5 --epsilon 0.1 --window 2026-03-01T06:00:00Z --format json`,
 		Args: positional(cobra.ExactArgs(1)),
 	}
 	where := addConnection(cmd)
 	q := addQuantiles(cmd, "quantiles to release, such as 0.5,0.9,0.99")
 	epsilon := addEpsilon(cmd, "privacy loss of all answers together")
+	delta := addDelta(cmd, "make the guarantee (ε, δ), such as 1e-7, by zero-concentrated differential privacy")
+	neighbours := addChoice(cmd, "neighbours", "what --epsilon protects: that a unit is there, or which records it has", dp.AddRemove.String(), dp.AddRemove.String(), dp.ReplaceOne.String())
 	format := addFormat(cmd)
 	f := cmd.Flags()
+	f.Uint64Var(&records, "n-hint", 0, "about how many records the window has, if that is public: helps auto to choose (default: what the metric's declaration says, or 10000)")
+	f.Float64Var(&confidence, "confidence", 0, "give an interval for the rank error of each answer; all hold with this probability, such as 0.95")
+	f.Float64Var(&share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")
 	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")
-	f.StringVar(&estimator, "estimator", "", "recursive, recursive:arity=4,power=0.5,edges, auto, tree:branching=8, independent (default recursive)")
+	f.StringVar(&estimator, "estimator", "", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, independent (default recursive)")
 	f.StringVar(&prior, "prior", "", "uniform, cauchy:location=0,scale=1 and others (default uniform)")
 	f.DurationVar(&wait, "wait", 0, "how long to wait for the window to be sealed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -45,6 +57,7 @@ not cover is refused with exit code 3.`,
 		}
 		ask := &quietilev1.ReleaseRequest{
 			Metric: args[0], Quantiles: q.values, NanoEpsilon: int64(epsilon.Epsilon), Estimator: estimator, Prior: prior,
+			AttoDelta: int64(delta.Delta), Records: records, Confidence: confidence, ConfidenceShare: share, Neighbours: neighbours.value,
 		}
 		if window != "latest" {
 			t, err := parseTime(window)
@@ -99,14 +112,25 @@ func viewOf(r *quietilev1.ReleaseResult) resultView {
 		Estimator:     r.GetEstimator(),
 		Epsilon:       epsilonNumber(dp.Epsilon(r.GetNanoEpsilon())),
 		Delta:         r.GetDelta(),
+		Confidence:    r.GetConfidence(),
 		Neighbours:    r.GetNeighbours(),
 		Unit:          r.GetUnit(),
 		Contributions: int(r.GetContributions()),
 		Prior:         r.GetPrior(),
 		ReleaseID:     r.GetReleaseId(),
 	}
+	if rho := r.GetNanoRho(); rho > 0 {
+		v.Rho = rhoNumber(rho)
+	}
+	if p := r.GetPredicted(); p != nil {
+		v.Predicted = &predictionView{p.GetEstimator(), p.GetMean(), p.GetMax()}
+	}
 	for _, q := range r.GetQuantiles() {
-		v.Quantiles = append(v.Quantiles, quantileView{Q: q.GetQ(), Value: q.GetValue(), Lower: edge(q.GetLower()), Upper: edge(q.GetUpper())})
+		a := quantileView{Q: q.GetQ(), Value: q.GetValue(), Lower: edge(q.GetLower()), Upper: edge(q.GetUpper())}
+		if e := q.GetRankError(); e != nil {
+			a.RankError = &intervalView{e.GetLow(), e.GetHigh()}
+		}
+		v.Quantiles = append(v.Quantiles, a)
 	}
 	return v
 }

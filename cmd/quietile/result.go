@@ -131,6 +131,9 @@ func printResultTable(w io.Writer, r resultView) error {
 	if r.Delta > 0 {
 		loss += ", δ = " + formatNumber(r.Delta)
 	}
+	if r.Delta > 0 && r.Rho != "" { // what it costs
+		loss += ", ρ = " + r.Rho.String()
+	}
 	records := "records"
 	if r.Contributions == 1 {
 		records = "record"

@@ -110,10 +110,10 @@ func TestResultsPrintAsJSON(t *testing.T) {
 
 func TestRankErrorsAreShownWhereKnown(t *testing.T) {
 	r := resultView{
-		Estimator: "tree", Epsilon: "1", Delta: 1e-9, Prior: "uniform", Unit: "event", Contributions: 1, Neighbours: "add-remove", Confidence: 0.95,
+		Estimator: "tree", Epsilon: "1", Delta: 1e-9, Rho: "0.0117", Prior: "uniform", Unit: "event", Contributions: 1, Neighbours: "add-remove", Confidence: 0.95,
 		Quantiles: []quantileView{{Q: 0.5, RankError: &intervalView{-2.25, 7.5}}, {Q: 0.6}},
 	}
-	want := `tree, ε = 1, δ = 1e-09, uniform prior
+	want := `tree, ε = 1, δ = 1e-09, ρ = 0.0117, uniform prior
 unit event of at most 1 record, add-remove neighbours
   q  value  lower  upper  rank error (95 %)
 0.5      0      0      0           -3 to +8
