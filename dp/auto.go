@@ -21,6 +21,15 @@ type Prediction struct {
 	Mean, Max float64
 }
 
+// badness is what estimators are ordered by.
+func (p Prediction) badness() float64 {
+	product := (1 + p.Mean) * (1 + p.Max)
+	if p.Estimator.bins > 0 {
+		product *= caution
+	}
+	return product
+}
+
 // Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
 const (
 	maxRehearsals  = 8
@@ -28,7 +37,10 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"recursive", "recursive:power=0.5", "tree", "independent"}
+var candidates = []string{"recursive", "recursive:power=0.5", "tree", "tree:height=2", "tree:bins=1024", "independent"}
+
+// caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
+const caution = 1.3
 
 // Choose compares estimators for these options on a grid, whatever their own Estimator, and returns the one with the least expected error first, and the others in
 // order. It sees the options, the grid and Records, and never the data: records of several [shapes], which are spread as the prior says by and large, are released some times by
@@ -62,8 +74,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			return nil, err
 		}
 		o := o
-		if o.Estimator = e; o.Validate() != nil {
-			continue // not for so many quantiles, or so small a budget
+		if o.Estimator = e; o.Validate() != nil || e.bins >= g.Len() {
+			continue // not for so many quantiles, so small a budget, or the same as without bins
 		}
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
@@ -83,7 +95,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		n := float64(rehearsals) * float64(len(shapes))
 		all = append(all, Prediction{Estimator: e, Mean: math.Expm1(logMean / n), Max: math.Expm1(logMax / n)})
 	}
-	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare((1+a.Mean)*(1+a.Max), (1+b.Mean)*(1+b.Max)) })
+	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare(a.badness(), b.badness()) })
 	return all, nil
 }
 
