@@ -49,8 +49,8 @@ released. FILE, or standard input for "-", is YAML:
       times: 2             # how many questions about each span; by default 1
 
 Spans begin with the period and none reaches beyond it. The table shows each release's cost to a window and to a
-unit in a period, and what is left of the source's budget after it and those above it. It ends with exit code 3 if
-something does not fit.`
+unit in a period, and what is left of the source's budget after it and those above it. A release fits if the source's budget
+and the metric's own, if the policy gives it one, admit it. It ends with exit code 3 if something does not fit.`
 
 func newPlanCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -82,11 +82,10 @@ func newPlanCommand() *cobra.Command {
 		if err != nil {
 			return usagef("%s: %w", in.name, err)
 		}
-		costs, err := budget.Plan(schedule)
-		if err != nil {
+		if err := schedule.plan(); err != nil {
 			return usagef("%s: %w", in.name, err)
 		}
-		return printPlan(cmd.OutOrStdout(), format.value, schedule, costs)
+		return schedule.print(cmd.OutOrStdout(), format.value)
 	}
 	return cmd
 }
@@ -153,12 +152,31 @@ type scheduledRelease struct {
 // scheduledMetric is what a schedule must know of a metric.
 type scheduledMetric struct {
 	source        budget.Source
+	own           budget.Source // the metric's own budget, under the metric's name; none if that is empty
 	window        time.Duration
 	contributions int
 }
 
+// schedule is a schedule that was read, with what it costs once it is planned.
+type schedule struct {
+	releases []budget.Planned
+	costs    []budget.PlannedCost
+	// own are those releases again whose metrics have budgets of their own, with these as sources.
+	own      []budget.Planned
+	ownCosts []budget.PlannedCost
+}
+
+// plan fills in the costs.
+func (s *schedule) plan() (err error) {
+	if s.costs, err = budget.Plan(s.releases); err != nil {
+		return err
+	}
+	s.ownCosts, err = budget.Plan(s.own)
+	return err
+}
+
 // readSchedule reads a schedule, and the policy it names from a folder. Errors about the file's form name the line.
-func readSchedule(data []byte, folder string) ([]budget.Planned, error) {
+func readSchedule(data []byte, folder string) (*schedule, error) {
 	var f scheduleFile
 	d := yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict())
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
@@ -189,15 +207,19 @@ func readSchedule(data []byte, folder string) ([]budget.Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	var schedule []budget.Planned
+	s := new(schedule)
 	for i, r := range f.Releases {
 		planned, err := r.planned(fmt.Sprintf("releases[%d]", i), metrics)
 		if err != nil {
 			return nil, err
 		}
-		schedule = append(schedule, planned)
+		s.releases = append(s.releases, planned)
+		if own := metrics[planned.Metric].own; own.Name != "" {
+			planned.Source = own
+			s.own = append(s.own, planned)
+		}
 	}
-	return schedule, nil
+	return s, nil
 }
 
 // yamlError reduces an error of the YAML library, which draws the place in the file, to one line.
@@ -219,7 +241,10 @@ func (f *scheduleFile) sources(p *quietilev1.Policy) (map[string]budget.Source, 
 		if s.GetUnit() == quietilev1.Unit_UNIT_USER {
 			unit = budget.User
 		}
-		sources[s.GetName()] = budget.Source{Name: s.GetName(), Unit: unit, Budget: dp.Epsilon(s.GetBudgetNanoEpsilon()), Period: time.Duration(s.GetPeriodNanos())}
+		sources[s.GetName()] = budget.Source{
+			Name: s.GetName(), Unit: unit, Period: time.Duration(s.GetPeriodNanos()),
+			Budget: dp.Epsilon(s.GetBudgetNanoEpsilon()), Delta: budget.Delta(s.GetBudgetAttoDelta()),
+		}
 	}
 	seen := map[string]bool{}
 	for i, y := range f.Sources {
@@ -259,7 +284,11 @@ func (f *scheduleFile) sources(p *quietilev1.Policy) (map[string]budget.Source, 
 func (f *scheduleFile) metrics(p *quietilev1.Policy, sources map[string]budget.Source) (map[string]scheduledMetric, error) {
 	metrics := map[string]scheduledMetric{}
 	for _, m := range p.GetMetrics() {
-		metrics[m.GetName()] = scheduledMetric{sources[m.GetSource()], time.Duration(m.GetWindowNanos()), max(1, int(m.GetMaxWindows()))}
+		s := scheduledMetric{source: sources[m.GetSource()], window: time.Duration(m.GetWindowNanos()), contributions: max(1, int(m.GetMaxWindows()))}
+		if e := dp.Epsilon(m.GetBudgetNanoEpsilon()); e > 0 {
+			s.own = budget.Source{Name: m.GetName(), Unit: s.source.Unit, Period: s.source.Period, Budget: e, Delta: budget.Delta(m.GetBudgetAttoDelta())}
+		}
+		metrics[m.GetName()] = s
 	}
 	for i, y := range f.Metrics {
 		path := fmt.Sprintf("metrics[%d]", i)
@@ -437,7 +466,9 @@ type lossView struct {
 }
 
 type plannedSourceView struct {
-	Source      string      `json:"source"`
+	Source string `json:"source"`
+	// Metric is the one whose own budget this is, absent for the budget of the whole source.
+	Metric      string      `json:"metric,omitempty"`
 	Unit        string      `json:"unit"`
 	Period      float64     `json:"period_seconds"`
 	Epsilon     json.Number `json:"epsilon"`
@@ -461,43 +492,51 @@ func viewNumber(s string, unlimited bool) *json.Number {
 	return &n
 }
 
-// printPlan prints what a schedule costs. It returns an error that wraps [budget.ErrExceeded] if it does not fit.
-func printPlan(w io.Writer, format string, schedule []budget.Planned, costs []budget.PlannedCost) error {
-	last := map[string]int{} // the last release on each source
+// print prints what a planned schedule costs. It returns an error that wraps [budget.ErrExceeded] if it does not fit.
+func (s *schedule) print(w io.Writer, format string) error {
+	last := map[string]int{}        // the last release on each source
+	sourceOf := map[string]string{} // by metric
 	var names []string
-	for i, p := range schedule {
+	for i, p := range s.releases {
+		sourceOf[p.Metric] = p.Source.Name
 		if _, ok := last[p.Source.Name]; !ok {
 			names = append(names, p.Source.Name)
 		}
 		last[p.Source.Name] = i
 	}
+	lastOwn := map[string]int{} // the last release on each metric that has a budget of its own
+	beyond := map[string]bool{} // releases that such a budget does not admit
+	for i, p := range s.own {
+		lastOwn[p.Metric] = i
+		beyond[p.Name] = !s.ownCosts[i].Fits
+	}
 	var view planView
 	var rows, sourceRows [][]string
-	var refused error
-	for i, p := range schedule {
-		c := costs[i]
+	addSource := func(name, metric string, b budget.Source, c budget.PlannedCost) {
+		loss := c.Total.EpsilonAt(b.Delta)
+		view.Sources = append(view.Sources, plannedSourceView{
+			name, metric, b.Unit.String(), b.Period.Seconds(), epsilonNumber(b.Budget), json.Number(b.Delta.String()), json.Number(b.Approximate.String()),
+			json.Number(b.Rho().String()), viewNumber(loss.String(), loss == budget.Unlimited), c.Fits,
+		})
+		sourceRows = append(sourceRows, []string{
+			printable(name), printable(metric), b.Unit.String(), policy.FormatDuration(b.Period), b.Budget.String(), b.Delta.String(), formatEpsilon(loss), yesNo(c.Fits),
+		})
+	}
+	for i, p := range s.releases {
+		c := s.costs[i]
+		c.Fits = c.Fits && !beyond[p.Name]
 		view.Releases = append(view.Releases, plannedView{
 			p.Name, p.Metric, p.Source.Name, viewLoss(c.Window), c.Releases, c.Windows, viewLoss(c.Period), viewLoss(c.Total), c.Fits,
 		})
-		rows = append(rows, planRow(p, c, addsUpAsRho(p.Source, costs[last[p.Source.Name]].Total)))
-		if !c.Fits && refused == nil {
-			lost := fmt.Sprintf("epsilon %s of %v", formatEpsilon(c.Total.Epsilon), p.Source.Budget)
-			if p.Source.Delta > 0 {
-				lost = fmt.Sprintf("rho %v of %v and delta %v of %v", c.Total.Rho, p.Source.Rho(), c.Total.Delta, p.Source.Approximate)
-			}
-			refused = fmt.Errorf("%w: with release %q a unit of source %q loses %s", budget.ErrExceeded, p.Name, p.Source.Name, lost)
-		}
+		rows = append(rows, planRow(p, c, addsUpAsRho(p.Source, s.costs[last[p.Source.Name]].Total)))
 	}
 	for _, name := range names {
-		s, c := schedule[last[name]].Source, costs[last[name]]
-		loss := c.Total.EpsilonAt(s.Delta)
-		view.Sources = append(view.Sources, plannedSourceView{
-			s.Name, s.Unit.String(), s.Period.Seconds(), epsilonNumber(s.Budget), json.Number(s.Delta.String()), json.Number(s.Approximate.String()),
-			json.Number(dp.Epsilon(s.Rho()).String()), viewNumber(loss.String(), loss == budget.Unlimited), c.Fits,
-		})
-		sourceRows = append(sourceRows, []string{
-			printable(s.Name), s.Unit.String(), policy.FormatDuration(s.Period), s.Budget.String(), s.Delta.String(), formatEpsilon(loss), yesNo(c.Fits),
-		})
+		addSource(name, "", s.releases[last[name]].Source, s.costs[last[name]])
+	}
+	for i, p := range s.own {
+		if lastOwn[p.Metric] == i {
+			addSource(sourceOf[p.Metric], p.Metric, p.Source, s.ownCosts[i])
+		}
 	}
 	columns := []tableColumn{
 		word("release"), word("metric"), word("source"), word("in"), number("per window"), number("windows"), number("per period"), number("budget"), number("left"), word("fits"),
@@ -509,12 +548,29 @@ func printPlan(w io.Writer, format string, schedule []budget.Planned, costs []bu
 		if _, err := io.WriteString(w, "\n"); err != nil {
 			return err
 		}
-		columns = []tableColumn{word("source"), word("unit"), word("period"), number("epsilon"), number("delta"), number("loss"), word("fits")}
+		columns = []tableColumn{word("source"), word("metric"), word("unit"), word("period"), number("epsilon"), number("delta"), number("loss"), word("fits")}
+		columns, sourceRows = withoutEmpty(columns, sourceRows)
 		if err := printTable(w, columns, sourceRows); err != nil {
 			return err
 		}
 	}
-	return refused
+	return cmp.Or(firstBeyond("source", s.releases, s.costs), firstBeyond("metric", s.own, s.ownCosts))
+}
+
+// firstBeyond returns an error about the first release that the budget of its source, which is of a kind, does not admit.
+func firstBeyond(kind string, releases []budget.Planned, costs []budget.PlannedCost) error {
+	for i, p := range releases {
+		c := costs[i]
+		if c.Fits {
+			continue
+		}
+		lost := fmt.Sprintf("epsilon %s of %v", formatEpsilon(c.Total.Epsilon), p.Source.Budget)
+		if p.Source.Delta > 0 {
+			lost = fmt.Sprintf("rho %v of %v and delta %v of %v", c.Total.Rho, p.Source.Rho(), c.Total.Delta, p.Source.Approximate)
+		}
+		return fmt.Errorf("%w: with release %q a unit of %s %q loses %s", budget.ErrExceeded, p.Name, kind, p.Source.Name, lost)
+	}
+	return nil
 }
 
 // addsUpAsRho tells whether the budget of a source is best shown in ρ: unless a loss fits as a pure one only.

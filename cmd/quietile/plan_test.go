@@ -90,6 +90,35 @@ metrics:
 		"day      latency  shop    epsilon         0.1       12         0.4       4   3.6  yes\n")
 }
 
+func TestAPlanKnowsTheDeltaAndTheMetricsBudgetsOfThePolicy(t *testing.T) {
+	path := write(t, "metrics.yaml", `sources:
+  - {name: shop, unit: event, epsilon: 1, delta: 1e-6, period: 24h}
+metrics:
+  - {name: latency, source: shop, grid: {linear: {lower: 0, upper: 8, bins: 8}}, window: 24h, budget: {epsilon: 0.2}}
+  - {name: size, source: shop, grid: {linear: {lower: 0, upper: 8, bins: 8}}, window: 24h}
+`)
+	plan := "policy: " + path + `
+releases:
+  - {name: first, metric: latency, epsilon: 0.1}
+  - {name: second, metric: latency, epsilon: 0.1}
+  - {name: sizes, metric: size, rho: 0.001}
+`
+	want := `source  metric   unit   period  epsilon  delta         loss  fits
+shop             event  24h           1  1e-06  0.654078949  yes
+shop    latency  event  24h         0.2      0          0.2  yes
+`
+	if got := succeed(t, plan, "plan", "-"); !strings.HasSuffix(got, want) {
+		t.Errorf("%s\ndoes not end with\n%s", got, want)
+	}
+	o := execute(t, plan+"  - {name: more, metric: latency, epsilon: 0.000000001}\n", "plan", "-")
+	if message := "with release \"more\" a unit of metric \"latency\" loses epsilon 0.200000001 of 0.2\n"; o.code != exitRefused || !strings.HasSuffix(o.stderr, message) {
+		t.Errorf("exit code %d, %q, want %q", o.code, o.stderr, message)
+	}
+	if !strings.Contains(o.stdout, "0.2      0  0.200000001  no") || strings.Count(o.stdout, "no\n") != 2 {
+		t.Errorf("the plan is %s", o.stdout)
+	}
+}
+
 func TestWhatIsWrongInAScheduleIsToldWithItsLine(t *testing.T) {
 	f := func(schedule string, texts ...string) {
 		t.Helper()
