@@ -7,13 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/client"
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/dp/budget"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
+	"github.com/quietile/quietile/server"
 	"github.com/quietile/quietile/server/policy"
+	"github.com/quietile/quietile/server/subject"
 )
 
 const accountingPolicy = `
@@ -43,16 +46,22 @@ func declare(t *testing.T, c *client.Client, text string) {
 }
 
 // accounting starts a server on which two days of every metric of accountingPolicy are sealed, with nothing in them.
-func accounting(t *testing.T, dir string) *client.Client {
+func accounting(t *testing.T) *client.Client {
 	t.Helper()
-	_, c := engine(t, dir)
+	_, c := accountingServer(t)
+	return c
+}
+
+func accountingServer(t *testing.T) (*server.Server, *client.Client) {
+	t.Helper()
+	s, c := engine(t, t.TempDir())
 	declare(t, c, accountingPolicy)
 	for _, metric := range []string{"capped", "other", "sum", "part", "strict", "any"} {
 		if err := c.Seal(t.Context(), metric, day.AddDate(0, 0, 2)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return c
+	return s, c
 }
 
 // refused asks what the budgets do not cover.
@@ -95,7 +104,7 @@ func budgetOf(t *testing.T, c *client.Client, source, metric string, start time.
 }
 
 func TestTheBudgetsOfMetricAndSourceMustBothAdmit(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	answered(t, c, question("capped", day, 4e8, 0.5))
 	const own = "the release would add epsilon 0.2 to what metric capped lost in the period from 2026-03-01T00:00:00Z, and 0.1 is left of the metric's own budget"
 	refused(t, c, question("capped", day, 2e8, 0.5), own)
@@ -144,7 +153,7 @@ func TestWhatAMetricSpentIsKnownAfterARestart(t *testing.T) {
 }
 
 func TestAPeriodBeginsWithItsWholeBudgetAndNoMore(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	next := day.AddDate(0, 0, 1)
 	answered(t, c, question("other", day, 25e7, 0.5))
 	refused(t, c, question("other", next, 1e9+1, 0.5), "source pure", "1 is left")
@@ -157,7 +166,7 @@ func TestAPeriodBeginsWithItsWholeBudgetAndNoMore(t *testing.T) {
 }
 
 func TestQuestionsWithADeltaAddUpAsRho(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	ask := func(metric string, nanoEpsilon, attoDelta int64, q ...float64) *quietilev1.ReleaseRequest {
 		a := question(metric, day, nanoEpsilon, q...)
 		a.AttoDelta, a.Estimator = attoDelta, "tree"
@@ -195,7 +204,7 @@ func TestQuestionsWithADeltaAddUpAsRho(t *testing.T) {
 }
 
 func TestABudgetInEpsilonAloneRefusesQuestionsWithADelta(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	f := func(metric, estimator, want string) {
 		t.Helper()
 		q := question(metric, day, 1e8, 0.5)
@@ -214,7 +223,7 @@ func TestABudgetInEpsilonAloneRefusesQuestionsWithADelta(t *testing.T) {
 }
 
 func TestWhatIsStoredIsAnsweredWithoutLookingAtTheBudgetOrRehearsing(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	ask := question("any", day, 1e8, 0.5)
 	ask.AttoDelta, ask.Estimator = 1e12, "auto"
 	first := answered(t, c, ask)
@@ -228,7 +237,7 @@ func TestWhatIsStoredIsAnsweredWithoutLookingAtTheBudgetOrRehearsing(t *testing.
 }
 
 func TestEqualQuestionsAreBoughtOnce(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	type request = *quietilev1.ReleaseRequest
 	bought := map[string]string{} // what was asked, by release
 	ask := func(change func(request)) string {
@@ -273,7 +282,7 @@ func TestEqualQuestionsAreBoughtOnce(t *testing.T) {
 }
 
 func TestAnswersTellTheirErrorsAndWhyTheyAreMadeSo(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	q := question("any", day, 1e9, 0.75, 0.25)
 	q.Estimator, q.Confidence, q.ConfidenceShare, q.Neighbours = "auto", 0.95, 0.25, "replace-one"
 	r := answered(t, c, q)
@@ -305,8 +314,34 @@ func TestAnswersTellTheirErrorsAndWhyTheyAreMadeSo(t *testing.T) {
 	}
 }
 
+func TestTheLedgerFixesWhatAutoChose(t *testing.T) {
+	s, c := accountingServer(t)
+	q := question("any", day, 1e9, 0.75, 0.25)
+	q.Estimator = "auto"
+	r := answered(t, c, q)
+	js, err := jetstream.New(s.EngineConn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := js.Stream(t.Context(), subject.LedgerStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ledger.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := new(quietilev1.LedgerRecord)
+	if err := proto.Unmarshal(m.Data, record); err != nil {
+		t.Fatal(err)
+	}
+	if e := record.GetEntry(); e.GetReleaseId() != r.GetReleaseId() || e.GetRequest().GetEstimator() != "auto" || e.GetEstimator() != r.GetEstimator() || e.GetNanoRho() != r.GetNanoRho() {
+		t.Errorf("the first record is %v, the answer %v", record, r)
+	}
+}
+
 func TestWrongQuestionsNameTheFieldAndCostNothing(t *testing.T) {
-	c := accounting(t, t.TempDir())
+	c := accounting(t)
 	f := func(want string, spoil func(*quietilev1.ReleaseRequest)) {
 		t.Helper()
 		q := question("any", day, 1e9, 0.5)
