@@ -183,6 +183,9 @@ func (s *Service) price(q *question) (err error) {
 	if q.opts, q.predicted, err = q.opts.Chosen(q.grid); err != nil {
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
+	if err := q.opts.ValidateOn(q.grid); err != nil {
+		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
 	if most := s.bound(q.opts, q.grid); most > max(longest, s.slot) {
 		return fmt.Errorf("%w: %d quantiles by estimator %v on a grid of %d buckets may take %s, longer than %s",
 			control.ErrInvalid, len(q.opts.Quantiles), q.opts.Estimator, q.grid.Len(), most, longest)
