@@ -33,7 +33,7 @@ func (p Prediction) badness() float64 {
 // Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
 const (
 	maxRehearsals  = 8
-	rehearsalSteps = 40_000_000
+	rehearsalSteps = 80_000_000
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.

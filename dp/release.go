@@ -89,7 +89,7 @@ type Options struct {
 	Estimator Estimator
 	// Neighbours is whom the guarantee protects against. The zero value is [AddRemove].
 	Neighbours Neighbours
-	// Confidence, in (0, 1), asks for an interval of the rank error of each answer; all of a release hold at once with that probability. 0 asks for none. Estimators that read their
+	// Confidence, in (0, 1), asks for an interval of the rank error of each answer; all of a release hold at once with that probability, for fewer than 2⁵³ records. 0 asks for none. Estimators that read their
 	// answers from counts know their noise; others spend ConfidenceShare of the budget on noisy counts of the records between their answers (docs/proofs/rank-error.md).
 	Confidence float64
 	// ConfidenceShare is that part, in (0, 1), read to nine decimals. 0 means 0.1.
@@ -332,8 +332,9 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 // Work returns a bound of the steps that a [Release] with these options takes on a grid, some 50 ns each, whatever the data: who answers others can wait for as long as they may
 // take at most. The estimator must not be "auto".
 func Work(o Options, g *sketch.Grid) uint64 {
-	// A draw splits some forty blocks, and to split one with 2³⁰ records or more takes as long as hundreds of steps; a noisy count and what is made of it takes a few.
-	const splits, node = 20_000, 8
+	// A draw splits some forty blocks, and to split one with 2³⁰ records or more takes as long as a thousand steps. With two nodes of a tree for a bucket, noisy counts and what is made of
+	// them take some twenty.
+	const splits, node = 40_000, 20
 	m, buckets := uint64(len(o.Quantiles)), uint64(g.Len())
 	releases := uint64(1)
 	if o.Confidence > 0 {

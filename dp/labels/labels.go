@@ -57,6 +57,9 @@ func (o Options) Cost() (epsilon dp.Epsilon, delta float64) {
 	return o.Epsilon + o.Selection + o.Count, o.Delta
 }
 
+// maxLibrary is the most ε of selection and counts: far beyond what protects anybody, and far below where the library never ends.
+const maxLibrary = 100_000_000_000
+
 // Validate makes the checks of [Release] that need no data. Its errors wrap [dp.ErrOptions].
 func (o Options) Validate() error {
 	if o.Grid == nil {
@@ -71,11 +74,11 @@ func (o Options) Validate() error {
 	if o.NanoRho != 0 {
 		return fmt.Errorf("%w: rho %v: groups are released with an epsilon only", dp.ErrOptions, dp.Epsilon(o.NanoRho))
 	}
-	if o.Selection <= 0 {
-		return fmt.Errorf("%w: epsilon of the selection %v is not positive", dp.ErrOptions, o.Selection)
+	if o.Selection <= 0 || o.Selection > maxLibrary {
+		return fmt.Errorf("%w: epsilon of the selection %v is not in (0, %v]", dp.ErrOptions, o.Selection, dp.Epsilon(maxLibrary))
 	}
-	if o.Count < 0 {
-		return fmt.Errorf("%w: epsilon of the counts %v is negative", dp.ErrOptions, o.Count)
+	if o.Count < 0 || o.Count > maxLibrary {
+		return fmt.Errorf("%w: epsilon of the counts %v is not in [0, %v]", dp.ErrOptions, o.Count, dp.Epsilon(maxLibrary))
 	}
 	if !(o.Delta > 0 && o.Delta < 1) {
 		return fmt.Errorf("%w: delta %v is not in (0, 1)", dp.ErrOptions, o.Delta)

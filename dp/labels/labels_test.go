@@ -110,6 +110,8 @@ func TestWrongOptionsNameTheField(t *testing.T) {
 	f(func(o *Options) { o.Neighbours = dp.ReplaceOne }, "replace-one")
 	f(func(o *Options) { o.Selection = 0 }, "selection 0")
 	f(func(o *Options) { o.Count = -1 }, "counts -0.000000001")
+	f(func(o *Options) { o.Selection, o.GroupsPerUnit, o.Contributions = 750e9, 4, 4 }, "selection 750")
+	f(func(o *Options) { o.Count = 101e9 }, "counts 101")
 	f(func(o *Options) { o.Delta = 0 }, "delta 0")
 	f(func(o *Options) { o.Delta = math.NaN() }, "delta NaN")
 	f(func(o *Options) { o.Delta = 1 }, "delta 1")
