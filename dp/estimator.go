@@ -17,6 +17,7 @@ type Estimator struct {
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
 	power     float64 // of recursive and tree
+	width     int     // of slice; 0 means as wide as there is room for
 	bins      int     // of tree and density; 0 means a bin for each bucket, or for density what theory gives
 }
 
@@ -27,6 +28,7 @@ const (
 	independentKind
 	treeKind
 	densityKind
+	sliceKind
 	autoKind
 )
 
@@ -49,6 +51,7 @@ var (
 	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
 	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
 	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
+	width     = parameter{"width", 1, 1 << 40, func(e *Estimator) *int { return &e.width }}
 	power     = parameter{name: "power"}
 	edges     = parameter{name: "edges"}
 )
@@ -63,12 +66,13 @@ var estimators = []struct {
 	{independentKind, "independent", nil},
 	{treeKind, "tree", []parameter{branching, height, power, bins}},
 	{densityKind, "density", []parameter{bins}},
+	{sliceKind, "slice", []parameter{width}},
 	{autoKind, "auto", nil},
 }
 
 // estimatorHelp is what a wrong description is told.
 const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, " +
-	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, and density, with bins"
+	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
 //
@@ -82,6 +86,8 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	tree:power=0                  with shares of the levels as above; the default is 0.5
 //	tree:bins=512                 over so many runs of buckets that weigh the same in the prior, instead of the buckets
 //	density:bins=64               noisy counts of so many such runs alone; without bins, of as many as suit a smooth density and Options.Records
+//	slice                         each quantile in a slice of the records around a noisy rank, for quantiles that are far apart (docs/proofs/slice.md)
+//	slice:width=500               of so many records on either side
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
 //	auto                          the one of the others that is expected to err least (see Options.Choose)
 //

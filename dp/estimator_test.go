@@ -40,6 +40,8 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("tree:power=-0", "tree:power=0")
 	f("density", "density")
 	f("density:bins=20", "density:bins=20")
+	f("slice", "slice")
+	f("slice:width=100", "slice:width=100")
 }
 
 func TestWrongEstimatorsNameTheField(t *testing.T) {
@@ -53,6 +55,7 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"tree:height=1":                `height "1"`,
 		"tree:bins=1":                  `bins "1"`,
 		"density:bins":                 "bins has no value",
+		"slice:width=0":                `width "0"`,
 		"density:branching=3":          "there are",
 		"tree:branching=x":             `branching "x"`,
 		"tree:arity=2":                 "there are",
@@ -85,6 +88,7 @@ func TestCostsOfEstimators(t *testing.T) {
 	}
 	f("independent", 4e9, 0.3, 0.6)
 	f("tree", 32e9, 0.3, 0.6)
+	f("slice", 32e9, 0.3, 0.6)
 	f("recursive", 4e9, 0.25, 0.5, 0.75)
 	f("recursive:arity=4", 2666666667, 0.25, 0.5, 0.75)
 	f("recursive:power=1", int64(math.Ceil(8e9*5/9)), 0.25, 0.5, 0.75)
@@ -118,6 +122,47 @@ func TestCostsOfConcentratedReleases(t *testing.T) {
 		if err := bad.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "rho") {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+}
+
+// Slices answer quantiles that are far enough apart for as many records as are expected, and refuse others by name, whatever the data and before any is read.
+func TestSlicesNeedRoom(t *testing.T) {
+	e, err := ParseEstimator("slice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := linear(t, 0, 100, 1000)
+	s := sketch.NewBinned(g)
+	for i := range 1000 {
+		if err := s.AddBucket(i+1, 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Options{Quantiles: []float64{0.9, 0.5, 0.1}, Epsilon: 10e9, Estimator: e, Records: 20_000}
+	r, err := Release(s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{90, 50, 10} {
+		if got := r.Quantiles[i].Value; math.Abs(got-want) > 1 {
+			t.Errorf("quantile %v is %v", o.Quantiles[i], got)
+		}
+	}
+	if epsilon, rho := Cost(o); epsilon != 10e9 || rho != 50e9 {
+		t.Errorf("it costs %v and %d", epsilon, rho)
+	}
+	o.Quantiles, o.Records = []float64{0.5, 0.501, 0.9}, 0
+	for _, data := range []*sketch.Binned{s, sketch.NewBinned(g)} {
+		if _, err := Release(data, o); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "0.5 and 0.501") {
+			t.Errorf("quantiles a thousandth apart: %v", err)
+		}
+	}
+	if err := o.ValidateOn(g); !errors.Is(err, ErrOptions) {
+		t.Errorf("quantiles a thousandth apart: %v", err)
+	}
+	o.Epsilon, o.NanoRho = 0, 1e9
+	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "rho 1") {
+		t.Errorf("slices of rho: %v", err)
 	}
 }
 
@@ -336,6 +381,7 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	f("tree:bins=40", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("density:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})
+	f("slice:width=200", 300, Options{Epsilon: 2e9, Confidence: 0.9, Records: 14_000})
 	f("independent", 300, Options{Epsilon: 1e9, Confidence: 0.9, ConfidenceShare: 0.5, Neighbours: ReplaceOne})
 	f("recursive:arity=3", 300, Options{NanoRho: 1e7, Confidence: 0.9, Contributions: 3})
 	half := []float64{0.5}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/recursive"
+	"github.com/quietile/quietile/dp/internal/slice"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
@@ -177,6 +178,9 @@ func (o Options) Validate() error {
 	if o.Records > maxRecords {
 		return fmt.Errorf("%w: records %d are more than %d", ErrOptions, o.Records, uint64(maxRecords))
 	}
+	if o.Estimator.kind == sliceKind && o.NanoRho > 0 {
+		return fmt.Errorf("%w: rho %v: the slice estimator has a pure epsilon only", ErrOptions, Epsilon(o.NanoRho))
+	}
 	if o.Estimator.counts() {
 		// What the deepest tree can take any other can: no grid makes an error of it after it was paid for.
 		if err := o.noisyTree(2 * sketch.MaxBuckets).Check(); err != nil {
@@ -196,14 +200,29 @@ func (o Options) Validate() error {
 
 // ValidateOn makes the checks of [Options.Validate], and that the prior fits the grid: all that a [Release] of a sketch on it checks.
 func (o Options) ValidateOn(g *sketch.Grid) error {
+	_, err := o.checkOn(g)
+	return err
+}
+
+// checkOn returns the prior's weights too.
+func (o Options) checkOn(g *sketch.Grid) ([]uint64, error) {
 	if err := o.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	if o.Prior == nil {
 		o.Prior = prior.Uniform()
 	}
-	_, err := o.weights(g)
-	return err
+	weights, err := o.weights(g)
+	if err != nil || o.Estimator.kind != sliceKind {
+		return weights, err
+	}
+	nominal, err := o.nominal()
+	if err == nil {
+		if err = o.slices(distinct(nominal), weights).Check(); err != nil {
+			err = fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
+		}
+	}
+	return weights, err
 }
 
 // nominal returns the quantiles in billionths, in the order asked.
@@ -255,7 +274,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	}
 	answers, intervals := o.budgets()
 	rho := noisyRho(answers.epsilon)
-	if !o.Estimator.counts() {
+	if !o.Estimator.counts() && o.Estimator.kind != sliceKind {
 		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares))
 	}
 	rho.Add(rho, noisyRho(intervals.epsilon))
@@ -287,16 +306,13 @@ func Release(s *sketch.Binned, o Options) (*Result, error) {
 }
 
 func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
 	grid := s.Grid()
-	if o.Prior == nil {
-		o.Prior = prior.Uniform()
-	}
-	weights, err := o.weights(grid)
+	weights, err := o.checkOn(grid)
 	if err != nil {
 		return nil, err
+	}
+	if o.Prior == nil {
+		o.Prior = prior.Uniform()
 	}
 	o, predicted, err := o.Chosen(grid)
 	if err != nil {
@@ -355,8 +371,19 @@ func Work(o Options, g *sketch.Grid) uint64 {
 
 // cuts returns a cut for each of the quantiles, ascending, and intervals of their rank errors if they are asked for.
 func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {
-	if o.Estimator.counts() {
+	switch {
+	case o.Estimator.counts():
 		return o.readCounts(s, quantiles, weights, sampler)
+	case o.Estimator.kind == sliceKind:
+		p := o.slices(quantiles, weights)
+		for bucket, n := range s.All() {
+			p.Counts = append(p.Counts, slice.Count{Bucket: bucket, Records: n})
+		}
+		if !o.measures() {
+			return slice.Solve(p, sampler), nil
+		}
+		cuts, between := slice.SolveAndCount(p, sampler)
+		return cuts, o.measure(quantiles, between, sampler)
 	}
 	return o.recursive(s, quantiles, weights, sampler)
 }
@@ -370,6 +397,18 @@ func (o Options) PriorName() string {
 		return prior.Uniform().Name()
 	}
 	return o.Prior.Name()
+}
+
+// slices returns the problem of the slice estimator, without counts.
+func (o Options) slices(quantiles []int64, weights []uint64) *slice.Problem {
+	answers, _ := o.budgets()
+	records := o.Records
+	if records == 0 {
+		records = unknownRecords
+	}
+	return &slice.Problem{
+		Levels: levels, Weights: weights, Quantiles: quantiles, Epsilon: int64(answers.epsilon), Contributions: uint64(max(o.Contributions, 1)), Records: records, Width: uint64(o.Estimator.width),
+	}
 }
 
 // recursive returns cuts by the recursive estimator.

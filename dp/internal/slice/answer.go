@@ -12,6 +12,12 @@ const spareItems = 256
 
 // Answer returns a cut for each rank, ascending: the exponential mechanism on the slices of the records around the ranks.
 func Answer(p *Problem, ranks []int64, s exact.Sampler) []uint64 {
+	cuts, _ := answer(p, ranks, s)
+	return cuts
+}
+
+// answer also returns the number of records before each cut.
+func answer(p *Problem, ranks []int64, s exact.Sampler) (cuts, before []uint64) {
 	width := p.width()
 	v := &solver{
 		Problem: p,
@@ -23,6 +29,7 @@ func Answer(p *Problem, ranks []int64, s exact.Sampler) []uint64 {
 		roots:   make([]int32, len(p.Counts)),
 		halves:  make([]halves, 1, 64*len(ranks)), // index 0 means "not split"
 		cuts:    make([]uint64, len(ranks)),
+		before:  make([]uint64, len(ranks)),
 	}
 	for i, w := range p.Weights {
 		v.weights[i+1] = v.weights[i] + w
@@ -36,7 +43,7 @@ func Answer(p *Problem, ranks []int64, s exact.Sampler) []uint64 {
 	}
 	v.rate = rate
 	v.solve(position{}, position{cut: v.top, before: v.records[len(p.Counts)]}, 0, len(ranks))
-	return v.cuts
+	return v.cuts, v.before
 }
 
 // A slice is of the records of ranks from+1 … to, those before the first and after the last of all being at the ends of the line; it is centred at the rank target.
@@ -87,6 +94,7 @@ type solver struct {
 	roots   []int32  // the split of each bucket of Counts
 	halves  []halves // the memo of splits, one for the whole release
 	cuts    []uint64
+	before  []uint64 // records before each cut
 
 	blocks []block // scratch of sample
 	items  []exact.Item
@@ -113,13 +121,13 @@ func (v *solver) solve(a, b position, from, to int) {
 	}
 	if a.cut == b.cut { // a test of the range, which is public here; never of the counts
 		for j := from; j < to; j++ {
-			v.cuts[j] = a.cut
+			v.cuts[j], v.before[j] = a.cut, a.before
 		}
 		return
 	}
 	j := from + (to-from)/2
 	z := v.sample(a, b, &v.slices[j])
-	v.cuts[j] = z.cut
+	v.cuts[j], v.before[j] = z.cut, z.before
 	v.solve(a, z, from, j)
 	v.solve(z, b, j+1, to)
 }

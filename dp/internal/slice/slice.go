@@ -243,6 +243,21 @@ func Solve(p *Problem, s exact.NoiseSampler) []uint64 {
 	return Answer(p, Ranks(p, Records(p, s), s), s)
 }
 
+// SolveAndCount solves as [Solve] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they are those of
+// the positions that were drawn for the records, for a mechanism that takes its turn after this one.
+func SolveAndCount(p *Problem, s exact.NoiseSampler) (cuts, between []uint64) {
+	cuts, before := answer(p, Ranks(p, Records(p, s), s), s)
+	n, last := uint64(0), uint64(0)
+	for _, c := range p.Counts {
+		n += c.Records
+	}
+	for _, b := range append(before, n) {
+		between = append(between, b-last)
+		last = b
+	}
+	return cuts, between
+}
+
 // Records returns a noisy number of records, at least 0.
 func Records(p *Problem, s exact.NoiseSampler) int64 {
 	n := uint64(0)
