@@ -21,7 +21,7 @@ func sliceCases() []Case {
 		sliceCase(slice.Problem{Weights: []uint64{1, 1, 1}, Quantiles: []int64{u / 4}, Width: 2, Shares: [3]uint64{1, 1, 2}}, 4, 1, 5),
 		sliceCase(slice.Problem{Weights: []uint64{1, 3, 2}, Quantiles: []int64{u / 4, 3 * u / 4}, Width: 1}, 6, 1, 3),
 		sliceCase(slice.Problem{Weights: []uint64{1, 1, 1}, Quantiles: []int64{u / 4, u / 2}, Width: 2, Shares: [3]uint64{1, 4, 4}}, 6, 1, 3),
-		sliceCase(slice.Problem{Weights: []uint64{1, 1}, Quantiles: []int64{u / 4, u / 2, 3 * u / 4}, Width: 1, Branching: 2, Shares: [3]uint64{1, 8, 3}}, 12, 1, 1),
+		sliceCase(slice.Problem{Weights: []uint64{1, 1}, Quantiles: []int64{u / 4, u / 2, 3 * u / 4}, Width: 1, Branching: 2, Height: 2, Shares: [3]uint64{1, 8, 3}}, 12, 1, 1),
 		sliceCase(slice.Problem{Weights: []uint64{1, 2}, Quantiles: []int64{u / 2}, Width: 2, Levels: 1}, 4, 1, 4),
 		sliceCase(slice.Problem{Weights: []uint64{1, 1}, Quantiles: []int64{u / 4, u / 2}, Width: 1, Levels: 1, Shares: [3]uint64{1, 4, 4}}, 6, 1, 1),
 		sliceCase(slice.Problem{Weights: []uint64{1, 1, 1}, Quantiles: []int64{u / 2}, Width: 2}, 8, 2, 4),

@@ -165,7 +165,7 @@ func TestAFlawlessDraftHasTheLawOfTheSlices(t *testing.T) {
 	for _, quantiles := range [][]int64{{u / 2}, {u / 4, u / 2}, {u / 4, u / 2, 3 * u / 4}} {
 		p := slice.Problem{Weights: []uint64{1, 1}, Quantiles: quantiles, Width: 1, Epsilon: 12 * slice.Unit, Contributions: 1, Shares: [3]uint64{1, 8, 3}}
 		if len(quantiles) == 3 {
-			p.Branching = 2
+			p.Branching, p.Height = 2, 2
 		}
 		release, draft := sliceCase(p, 12, 1, 0).Answer, sliceAnswer(p, sliceDraft{}.slicer())
 		for _, records := range [][]uint64{{0, 0}, {2, 1}} {
@@ -343,9 +343,9 @@ func rankLoss(t *testing.T, p, neighbour *slice.Problem, ranks func(*slice.Probl
 
 // Lemma 1 of slice.md, which cannot be improved.
 func TestRanksOfSlicesLoseTheirShare(t *testing.T) {
-	problem := func(contributions uint64, branching int, quantiles ...int64) *slice.Problem {
+	problem := func(contributions uint64, branching, height int, quantiles ...int64) *slice.Problem {
 		return &slice.Problem{
-			Weights: []uint64{1}, Quantiles: quantiles, Width: 1, Epsilon: 12 * slice.Unit, Contributions: contributions, Shares: [3]uint64{1, 2, 3}, Branching: branching,
+			Weights: []uint64{1}, Quantiles: quantiles, Width: 1, Epsilon: 12 * slice.Unit, Contributions: contributions, Shares: [3]uint64{1, 2, 3}, Branching: branching, Height: height,
 			Counts: []slice.Count{{Bucket: 0, Records: 1}},
 		}
 	}
@@ -353,19 +353,21 @@ func TestRanksOfSlicesLoseTheirShare(t *testing.T) {
 	f := func(p *slice.Problem) {
 		t.Helper()
 		if loss := rankLoss(t, p, p, slice.Ranks); math.Abs(loss-claimed) > 1e-12 {
-			t.Errorf("%d quantiles, branching %d, c %d: loss %v of %v", len(p.Quantiles), p.Branching, p.Contributions, loss, claimed)
+			t.Errorf("%d quantiles, branching %d, height %d, c %d: loss %v of %v", len(p.Quantiles), p.Branching, p.Height, p.Contributions, loss, claimed)
 		}
 	}
-	f(problem(1, 0, u/2))
-	f(problem(2, 2, u/4, u/2))
-	f(problem(1, 3, u/4, u/2))
-	f(problem(1, 2, u/4, u/2, 3*u/4))
-	f(problem(2, 2, u/4, u/2, 3*u/4))
-	f(problem(2, 4, u/4, u/2, 3*u/4))
+	f(problem(1, 0, 0, u/2))
+	f(problem(2, 2, 1, u/4, u/2))
+	f(problem(2, 2, 2, u/4, u/2))
+	f(problem(1, 2, 1, u/4, u/2, 3*u/4))
+	f(problem(1, 2, 2, u/4, u/2, 3*u/4))
+	f(problem(2, 2, 2, u/4, u/2, 3*u/4))
+	f(problem(1, 3, 2, u/4, u/2, 3*u/4)) // the second rank is that of all three less the third
+	f(problem(2, 3, 2, u/4, u/2, 3*u/4))
 
 	wrong := func(flaws sliceFlaws, contributions uint64, want float64) {
 		t.Helper()
-		p := problem(contributions, 2, u/4, u/2, 3*u/4)
+		p := problem(contributions, 2, 2, u/4, u/2, 3*u/4)
 		neighbour := *p
 		neighbour.Counts = []slice.Count{{Bucket: 0, Records: 1 + contributions}}
 		if loss := rankLoss(t, p, &neighbour, sliceDraft{flaws}.ranks); loss != want && math.Abs(loss-want) > 1e-12 {

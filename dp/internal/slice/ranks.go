@@ -7,63 +7,66 @@ import (
 // A node of the tree of noise covers the quantiles index·b^level … (index+1)·b^level − 1, b being the branching.
 type node struct{ level, index int }
 
-// branching returns Branching, or the one with the least mean variance of ranks.
-func (p *Problem) branching() int {
-	if p.Branching > 0 {
-		return p.Branching
-	}
-	best, least := 2, 0
-	for b := 2; b <= min(maxBranching, len(p.Quantiles)+1); b++ {
-		draws := 0 // for all ranks
-		for prefix := 1; prefix <= len(p.Quantiles); prefix++ {
-			for l := prefix; l > 0; l /= b {
-				draws += l % b
+// shape returns the branching and the height of the tree: those given, and otherwise those with about the least mean variance of ranks.
+func (p *Problem) shape() (branching, height int) {
+	m := len(p.Quantiles)
+	best := 0 // the mean variance times 2·branching, in units of a node's of a tree of height 1
+	for h := 1; 1<<(h-1) <= m; h++ {
+		for b := 2; b <= maxBranching; b++ {
+			if p.Height != 0 && h != p.Height || p.Branching != 0 && b != p.Branching {
+				continue
+			}
+			// A rank has b/4 nodes of a level, ⌊b²/4⌋ for all of b ranks, and half of the uppermost.
+			top := m
+			for range h - 1 {
+				top = (top-1)/b + 1
+			}
+			variance := h * h * (2*(h-1)*(b*b/4) + b*(top+1))
+			if branching == 0 || variance*branching < best*b {
+				branching, height, best = b, h, variance
 			}
 		}
-		h := digits(len(p.Quantiles), b)
-		if variance := draws * h * h; b == 2 || variance < least {
-			best, least = b, variance
+	}
+	return branching, height
+}
+
+// eachNode calls f for the nodes whose signed sum covers the first quantiles, as many as prefix says. Where most of a node is covered, it is taken as a whole less what is not.
+func eachNode(prefix, branching, height int, f func(v node, sign int64)) {
+	for level := range height {
+		digit := prefix
+		if level < height-1 {
+			digit = prefix % branching
 		}
-	}
-	return best
-}
-
-// height returns the number of levels of the tree.
-func (p *Problem) height() int { return digits(len(p.Quantiles), p.branching()) }
-
-// digits returns the number of digits of n ≥ 1 in base b.
-func digits(n, b int) int {
-	d := 0
-	for ; n > 0; n /= b {
-		d++
-	}
-	return d
-}
-
-// eachNode calls f for disjoint nodes that cover the first quantiles, as many as prefix says: as many of each level as that number's digit in base b.
-func eachNode(prefix, b int, f func(v node)) {
-	for level := 0; prefix > 0; level, prefix = level+1, prefix/b {
-		for i := prefix - prefix%b; i < prefix; i++ {
-			f(node{level, i})
+		if level < height-1 && 2*digit > branching {
+			for i := prefix; i < prefix-digit+branching; i++ {
+				f(node{level, i}, -1)
+			}
+			prefix += branching
+		} else {
+			for i := prefix - digit; i < prefix; i++ {
+				f(node{level, i}, 1)
+			}
 		}
+		prefix /= branching
 	}
 }
 
-// Ranks returns a rank for each quantile: that in the noisy number of records, plus the noise of the nodes that cover it and all quantiles before it. Every node has its own noise,
+// Ranks returns a rank for each quantile: that in the noisy number of records, plus the noise of the nodes that cover it and all quantiles before it, signed. Every node has its own noise,
 // drawn once.
 func Ranks(p *Problem, records int64, s exact.NoiseSampler) []int64 {
-	noise, drawn, b := laplace(p.rankScale()), map[node]int64{}, p.branching()
+	noise, drawn := laplace(p.rankScale()), map[node]int64{}
+	branching, height := p.shape()
 	ranks := make([]int64, len(p.Quantiles))
 	for j, q := range p.Quantiles {
 		nominal, _ := exact.Product(uint64(q), uint64(records)).Add(exact.From64(Unit / 2)).QuoRem64(Unit)
 		ranks[j] = int64(nominal.Lo)
-		eachNode(j+1, b, func(v node) {
+		eachNode(j+1, branching, height, func(v node, sign int64) {
 			x, ok := drawn[v]
 			if !ok {
 				x = min(max(s.Noisy(0, noise), -maxNoise), maxNoise)
 				drawn[v] = x
 			}
-			ranks[j] += x
+			ranks[j] += sign * x
 		})
 	}
 	return ranks

@@ -23,9 +23,9 @@ const (
 	maxBranching = 64
 	maxQuantiles = 1 << 20
 	maxWidth     = 1 << 40
-	maxScale     = 1 << 40
+	maxScale     = 1 << 30
 	maxUnit      = 1 << 28 // contributions: times 10⁹ and the height of a tree they are below 2⁶³
-	maxNoise     = 1 << 53
+	maxNoise     = 1 << 41 // times the nodes of a rank, at most maxQuantiles, below maxRank
 	maxRank      = 1 << 61
 )
 
@@ -58,6 +58,7 @@ type Problem struct {
 	Records       uint64    // a public guess of the number of records, for the gap condition only; below 2⁶¹
 	Width         uint64    // records of a slice on either side of its rank, at most 2⁴⁰; 0 means as many as the gap condition leaves room for
 	Branching     int       // of the tree of noise, from 2 to 64; 0 means what makes the ranks most accurate
+	Height        int       // of the tree of noise in levels, at most 21 and so that 2^(Height−1) is at most the number of quantiles; 0 means likewise
 }
 
 // Check returns an error that wraps [ErrProblem] and names the field and the value unless every public field is in range and the gap condition holds: neighbouring slices must not meet, but
@@ -79,6 +80,8 @@ func (p *Problem) Check() error {
 		return fmt.Errorf("%w: records %d are not below 2^61", ErrProblem, p.Records)
 	case p.Width > maxWidth:
 		return fmt.Errorf("%w: width %d is more than 2^40", ErrProblem, p.Width)
+	case p.Height < 0 || p.Height > 21 || p.Height > 0 && 1<<(p.Height-1) > len(p.Quantiles):
+		return fmt.Errorf("%w: height %d is not that of a tree of noise over %d quantiles", ErrProblem, p.Height, len(p.Quantiles))
 	case p.Branching != 0 && (p.Branching < 2 || p.Branching > maxBranching):
 		return fmt.Errorf("%w: branching %d is not in [2, %d]", ErrProblem, p.Branching, maxBranching)
 	}
@@ -108,7 +111,7 @@ func (p *Problem) Check() error {
 	}
 	for _, scale := range []*big.Rat{p.countScale(), p.rankScale()} {
 		if scale.Cmp(big.NewRat(maxScale, 1)) > 0 {
-			return fmt.Errorf("%w: epsilon of %d billionths and contributions %d make noise of a scale above 2^40", ErrProblem, p.Epsilon, p.Contributions)
+			return fmt.Errorf("%w: epsilon of %d billionths and contributions %d make noise of a scale above 2^30", ErrProblem, p.Epsilon, p.Contributions)
 		}
 	}
 	if err := p.checkGaps(); err != nil {
@@ -148,18 +151,16 @@ func (p *Problem) slacks() []float64 {
 	scale, _ := p.rankScale().Float64()
 	l := math.Log(float64(len(p.Quantiles)) / failure)
 	slacks := make([]float64, len(p.Quantiles)-1)
-	for i, b := 0, p.branching(); i < len(slacks); i++ {
-		apart := map[node]bool{} // of one of the two prefixes, but not of both
-		for _, prefix := range []int{i + 1, i + 2} {
-			eachNode(prefix, b, func(v node) {
-				if apart[v] {
-					delete(apart, v)
-				} else {
-					apart[v] = true
-				}
-			})
+	branching, height := p.shape()
+	for i := range slacks {
+		apart := map[node]int64{} // the nodes of the difference of the two ranks
+		eachNode(i+1, branching, height, func(v node, sign int64) { apart[v] -= sign })
+		eachNode(i+2, branching, height, func(v node, sign int64) { apart[v] += sign })
+		k := 0. // all signs differ by at most 1
+		for _, sign := range apart {
+			k += float64(sign * sign)
 		}
-		slacks[i] = scale * (2*math.Sqrt(float64(len(apart))*l) + l)
+		slacks[i] = scale * (2*math.Sqrt(k*l) + l)
 	}
 	return slacks
 }
@@ -214,7 +215,10 @@ func (p *Problem) budgets() (parts [3]int64) {
 func (p *Problem) countScale() *big.Rat { return p.scale(1, p.budgets()[0]) }
 
 // rankScale returns the scale of the noise of a node: the neighbours' ranks are the same when a node of each level that holds one quantile is moved, by c records in all.
-func (p *Problem) rankScale() *big.Rat { return p.scale(p.height(), p.budgets()[1]) }
+func (p *Problem) rankScale() *big.Rat {
+	_, height := p.shape()
+	return p.scale(height, p.budgets()[1])
+}
 
 // scale returns times·c/ε for ε in billionths.
 func (p *Problem) scale(times int, epsilon int64) *big.Rat {
