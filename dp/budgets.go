@@ -32,16 +32,21 @@ func (n Neighbours) squared() int64 { return n.factor() * n.factor() }
 // measures tells whether a part of the budget goes to the measurement of rank errors.
 func (o Options) measures() bool { return o.Confidence != 0 && !o.Estimator.counts() }
 
+// share returns the share of the budget that measures rank errors.
+func (o Options) share() float64 {
+	if o.ConfidenceShare != 0 {
+		return o.ConfidenceShare
+	}
+	return defaultShare
+}
+
 // budgets returns what the answers and the measurement of their rank errors may spend against neighbours of the kind add-remove: together, at most what Options says.
 func (o Options) budgets() (answers, intervals budget) {
 	answers = budget{o.Epsilon / Epsilon(o.Neighbours.factor()), o.NanoRho / o.Neighbours.squared()}
 	if !o.measures() {
 		return answers, budget{}
 	}
-	share := int64(defaultShare)
-	if o.ConfidenceShare != 0 {
-		share = int64(o.ConfidenceShare * epsilonUnit)
-	}
+	share := int64(o.share() * epsilonUnit)
 	part := func(loss int64) int64 { return loss/epsilonUnit*share + loss%epsilonUnit*share/epsilonUnit } // no more than loss·share
 	intervals = budget{Epsilon(part(int64(answers.epsilon))), part(answers.nanoRho)}
 	return budget{answers.epsilon - intervals.epsilon, answers.nanoRho - intervals.nanoRho}, intervals

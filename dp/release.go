@@ -34,8 +34,8 @@ const (
 	maxQuantiles = 10_000
 	// maxConfidence keeps bounds finite, and the simulations few.
 	maxConfidence = 0.999
-	// defaultShare is the part of the budget that measures rank errors, in billionths.
-	defaultShare = epsilonUnit / 10
+	// defaultShare is the part of the budget that measures rank errors.
+	defaultShare = 0.1
 	// maxRecords and unknownRecords are bounds and default of the hint.
 	maxRecords     = 1 << 40
 	unknownRecords = 10_000
@@ -102,7 +102,8 @@ type Options struct {
 	Representative Representative
 }
 
-// An Interval is what a rank error lies in: the rank of the answer, less that of the quantile, in records. The answer's bucket has a range of ranks if it holds records, and one of them does.
+// An Interval is what a rank error lies in: the rank of the answer, less that of the quantile, in records. A bucket with records has many ranks; the interval holds the error of one of
+// them at least. Where the errors of several are known to be among its ranks it is the one nearest to 0.
 type Interval struct{ Low, High float64 }
 
 // A Quantile is one answer.
@@ -127,8 +128,8 @@ type Result struct {
 	Epsilon Epsilon
 	// NanoRho is the loss in zero-concentrated differential privacy, in billionths, rounded up.
 	NanoRho int64
-	// Confidence is that of the rank errors, 0 if there are none.
-	Confidence float64
+	// Confidence is that of the rank errors, 0 if there are none, and ConfidenceShare the share of the loss that was spent on them.
+	Confidence, ConfidenceShare float64
 	// Contributions is the number of records a unit may contribute under this guarantee.
 	Contributions int
 	// Neighbours is "add-remove" or "replace-one".
@@ -332,6 +333,9 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 		Neighbours:    o.Neighbours.String(),
 		Prior:         o.PriorName(),
 		Predicted:     predicted,
+	}
+	if o.measures() {
+		r.ConfidenceShare = o.share()
 	}
 	r.Epsilon, r.NanoRho = Cost(o)
 	for i, q := range o.Quantiles {

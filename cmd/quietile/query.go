@@ -107,17 +107,18 @@ func refusal(err error) error {
 // viewOf returns an answer of the daemon as it is printed.
 func viewOf(r *quietilev1.ReleaseResult) resultView {
 	v := resultView{
-		Metric:        r.GetMetric(),
-		Window:        &windowView{utc(r.GetWindowStartUnixNano()), utc(r.GetWindowEndUnixNano())},
-		Estimator:     r.GetEstimator(),
-		Epsilon:       epsilonNumber(dp.Epsilon(r.GetNanoEpsilon())),
-		Delta:         r.GetDelta(),
-		Confidence:    r.GetConfidence(),
-		Neighbours:    r.GetNeighbours(),
-		Unit:          r.GetUnit(),
-		Contributions: int(r.GetContributions()),
-		Prior:         r.GetPrior(),
-		ReleaseID:     r.GetReleaseId(),
+		Metric:          r.GetMetric(),
+		Window:          &windowView{utc(r.GetWindowStartUnixNano()), utc(r.GetWindowEndUnixNano())},
+		Estimator:       r.GetEstimator(),
+		Epsilon:         epsilonNumber(dp.Epsilon(r.GetNanoEpsilon())),
+		Delta:           r.GetDelta(),
+		Confidence:      r.GetConfidence(),
+		ConfidenceShare: r.GetConfidenceShare(),
+		Neighbours:      r.GetNeighbours(),
+		Unit:            r.GetUnit(),
+		Contributions:   int(r.GetContributions()),
+		Prior:           r.GetPrior(),
+		ReleaseID:       r.GetReleaseId(),
 	}
 	if rho := r.GetNanoRho(); rho > 0 {
 		v.Rho = rhoNumber(rho)

@@ -445,16 +445,17 @@ func fileResult(metric, unit string, r *dp.Result) resultView {
 		predicted = &v
 	}
 	return resultView{
-		Predicted:     predicted,
-		Metric:        metric,
-		Estimator:     r.Estimator,
-		Epsilon:       epsilonNumber(r.Epsilon),
-		Rho:           json.Number(budget.Rho(r.NanoRho).String()),
-		Confidence:    r.Confidence,
-		Neighbours:    r.Neighbours,
-		Unit:          unit,
-		Contributions: r.Contributions,
-		Prior:         r.Prior,
-		Quantiles:     viewQuantiles(r.Quantiles),
+		Predicted:       predicted,
+		Metric:          metric,
+		Estimator:       r.Estimator,
+		Epsilon:         epsilonNumber(r.Epsilon),
+		Rho:             json.Number(budget.Rho(r.NanoRho).String()),
+		Confidence:      r.Confidence,
+		ConfidenceShare: r.ConfidenceShare,
+		Neighbours:      r.Neighbours,
+		Unit:            unit,
+		Contributions:   r.Contributions,
+		Prior:           r.Prior,
+		Quantiles:       viewQuantiles(r.Quantiles),
 	}
 }

@@ -22,12 +22,13 @@ type resultView struct {
 	Delta   float64     `json:"delta"`
 	// Rho is the zero-concentrated loss, absent where nothing says it.
 	Rho json.Number `json:"rho,omitempty"`
-	// Confidence is that of the rank errors, absent if there are none.
-	Confidence    float64 `json:"confidence,omitempty"`
-	Neighbours    string  `json:"neighbours"`
-	Unit          string  `json:"unit"`
-	Contributions int     `json:"contributions"`
-	Prior         string  `json:"prior"`
+	// Confidence is that of the rank errors, absent if there are none, and ConfidenceShare the share of the loss that was spent on them.
+	Confidence      float64 `json:"confidence,omitempty"`
+	ConfidenceShare float64 `json:"confidence_share,omitempty"`
+	Neighbours      string  `json:"neighbours"`
+	Unit            string  `json:"unit"`
+	Contributions   int     `json:"contributions"`
+	Prior           string  `json:"prior"`
 	// Predicted is what made "auto" choose the estimator.
 	Predicted *predictionView `json:"predicted,omitempty"`
 	ReleaseID string          `json:"release_id,omitempty"`

@@ -188,9 +188,11 @@ type ReleaseResult struct {
 	// All rank errors hold at once with this probability; 0 if there are none.
 	Confidence float64 `protobuf:"fixed64,14,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	// Why the estimator was chosen, if the question was "auto".
-	Predicted     *Prediction `protobuf:"bytes,15,opt,name=predicted,proto3" json:"predicted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Predicted *Prediction `protobuf:"bytes,15,opt,name=predicted,proto3" json:"predicted,omitempty"`
+	// The share of the loss that was spent on the rank errors; 0 if none was.
+	ConfidenceShare float64 `protobuf:"fixed64,16,opt,name=confidence_share,json=confidenceShare,proto3" json:"confidence_share,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ReleaseResult) Reset() {
@@ -326,6 +328,13 @@ func (x *ReleaseResult) GetPredicted() *Prediction {
 		return x.Predicted
 	}
 	return nil
+}
+
+func (x *ReleaseResult) GetConfidenceShare() float64 {
+	if x != nil {
+		return x.ConfidenceShare
+	}
+	return 0
 }
 
 // Prediction is the rank error that is expected of an estimator on records that are as the prior says by
@@ -802,7 +811,7 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\n" +
 	"neighbours\x18\v \x01(\tR\n" +
 	"neighboursB\x18\n" +
-	"\x16_window_time_unix_nano\"\xa2\x04\n" +
+	"\x16_window_time_unix_nano\"\xcd\x04\n" +
 	"\rReleaseResult\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x02 \x01(\x10R\x13windowStartUnixNano\x12/\n" +
@@ -824,7 +833,8 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\n" +
 	"confidence\x18\x0e \x01(\x01R\n" +
 	"confidence\x125\n" +
-	"\tpredicted\x18\x0f \x01(\v2\x17.quietile.v1.PredictionR\tpredicted\"P\n" +
+	"\tpredicted\x18\x0f \x01(\v2\x17.quietile.v1.PredictionR\tpredicted\x12)\n" +
+	"\x10confidence_share\x18\x10 \x01(\x01R\x0fconfidenceShare\"P\n" +
 	"\n" +
 	"Prediction\x12\x1c\n" +
 	"\testimator\x18\x01 \x01(\tR\testimator\x12\x12\n" +

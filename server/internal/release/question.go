@@ -208,6 +208,7 @@ func (q *question) result(r *dp.Result) *quietilev1.ReleaseResult {
 		Delta:               delta,
 		NanoRho:             r.NanoRho,
 		Confidence:          r.Confidence,
+		ConfidenceShare:     r.ConfidenceShare,
 		Unit:                q.entry.GetUnit(),
 		Contributions:       q.entry.GetContributions(),
 		Neighbours:          r.Neighbours,
