@@ -201,6 +201,9 @@ type behind struct {
 func (r *run) losses(name string) []behind {
 	var all []behind
 	for _, c := range r.cells {
+		if c.results[name] == nil {
+			continue
+		}
 		for _, m := range measures {
 			own, ownDeviation := average(m.of(c.results[name]))
 			best := behind{cell: c, measure: m.name, own: own, ratio: 0}

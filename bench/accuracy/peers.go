@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 
 	"github.com/google/differential-privacy/go/v3/dpagg"
 
@@ -30,12 +31,12 @@ func entrants() []entrant {
 		own("auto", "what Quietile chooses, by simulation without data, for the number of records as a public hint"),
 		own("recursive", ""),
 		own("tree", ""),
-		{"AQ", false, "ApproximateQuantiles: Kaplan, Schnapp, Stemmer (ICML 2022), with sensitivity 1", always, aq},
+		{"AQ", false, "ApproximateQuantiles: Kaplan, Schnapp, Stemmer (ICML 2022), with the sensitivity max(q, 1−q) of adding or removing, as the authors' code does", always, aq},
 		{"JointExp", false, "Gillenwater, Joseph, Kulesza (ICML 2021), with the sensitivity 2·(1−least gap) of adding or removing; up to 10⁴ records and 29 quantiles", func(n, m int) bool { return n <= maxPoints && m <= 29 }, jointExp},
-		{"SliceQuantiles", false, "Imola and others (NeurIPS 2025), half of ε for the ranks, as the authors' code does, without their test for overlap, which would make it fail: slices may overlap", always, slice},
-		{"BoundedQuantiles", false, "Google's library go/v3 v3.0.0, Laplace noise, its default tree", func(n, m int) bool { return n <= 100_000 }, google},
-		{"consistent tree", false, "a tree of 16 children to a node made consistent, after Hay and others (VLDB 2010), as OpenDP has it", always, consistentTree},
-		{"histogram", false, "Laplace noise on every bucket, negative counts set to 0", always, func(d *dataset, qs []float64, epsilon float64) func(*rand.Rand) []float64 {
+		{"SliceQuantiles", false, "Imola and others (NeurIPS 2025), half of ε for the ranks, the noise of a tree whose branching has the least variance, for them, answers sorted. Their test for overlapping slices, which would make it fail in most cells, is left out: where slices overlap it is more accurate than it is private", always, slice},
+		{"BoundedQuantiles", false, "Google's library go/v3 v3.0.0, Laplace noise, its default tree; up to 10⁵ records and 29 quantiles", func(n, m int) bool { return n <= 100_000 && m <= 29 }, google},
+		{"consistent tree", false, "a tree of 16 children to a node, better here than the 22 of OpenDP's formula, no noise on padding, made consistent by variances and inverted by bisection as OpenDP does, after Hay and others (VLDB 2010)", always, consistentTree},
+		{"histogram", false, "Laplace noise on every bucket, negative counts kept, since many zeros without them would add up", always, func(d *dataset, qs []float64, epsilon float64) func(*rand.Rand) []float64 {
 			return histogram(d, qs, epsilon, d.grid.Len())
 		}},
 		{"coarse histogram", false, "the same with √n bins", always, func(d *dataset, qs []float64, epsilon float64) func(*rand.Rand) []float64 {
@@ -102,9 +103,18 @@ func draw(r *rand.Rand, d *dataset, a, b, low, high, target, rate float64) float
 		most = max(most, p.log)
 		pieces = append(pieces, p)
 	}
+	// Where all ranks are below low, or above high, there is one piece.
+	first := float64(sort.SearchFloat64s(d.before, low) - 1)
+	last := float64(sort.Search(len(d.before), func(i int) bool { return d.before[i] > high }))
 	at, start := a, rank(a)
 	for at < b {
 		to := min(math.Floor(at)+1, b)
+		switch {
+		case at < first:
+			to = min(first, b)
+		case at >= last:
+			to = b
+		}
 		end := rank(to)
 		// Ranks beyond low … high end the slope within a bucket.
 		for _, corner := range []float64{target, 0, high - low} {
@@ -144,9 +154,9 @@ func draw(r *rand.Rand, d *dataset, a, b, low, high, target, rate float64) float
 	return b
 }
 
+// aq answers the middle quantile, and then each side from the records of that side alone: one record moves a node's score by max(q, 1−q), q being that of the node's own records.
 func aq(d *dataset, quantiles []float64, epsilon float64) func(*rand.Rand) []float64 {
 	levels := math.Floor(math.Log2(float64(len(quantiles)))) + 1
-	rate := epsilon / levels / 2
 	return func(r *rand.Rand) []float64 {
 		answers := make([]float64, len(quantiles))
 		var solve func(from, to int, a, b, lo, hi float64)
@@ -156,7 +166,8 @@ func aq(d *dataset, quantiles []float64, epsilon float64) func(*rand.Rand) []flo
 			}
 			j := (from + to) / 2
 			low, high := d.rank(a), d.rank(b)
-			answers[j] = draw(r, d, a, b, low, high, (quantiles[j]-lo)/(hi-lo)*(high-low), rate)
+			q := (quantiles[j] - lo) / (hi - lo)
+			answers[j] = draw(r, d, a, b, low, high, q*(high-low), epsilon/levels/2/max(q, 1-q))
 			solve(from, j, a, answers[j], lo, quantiles[j])
 			solve(j+1, to, answers[j], b, quantiles[j], hi)
 		}
@@ -177,40 +188,64 @@ func independent(d *dataset, quantiles []float64, epsilon float64) func(*rand.Ra
 	}
 }
 
-// slice perturbs ranks by the noise of a tree over the quantiles, and draws from slices of the records around them.
+// slice perturbs ranks by continual counting, draws from the slice of the records around each, and sorts what it drew.
 func slice(d *dataset, quantiles []float64, epsilon float64) func(*rand.Rand) []float64 {
-	const branching = 2
 	m, buckets, n := len(quantiles), float64(d.grid.Len()), float64(d.n)
 	half := epsilon / 2
 	width := math.Ceil(2 / half * math.Log(float64(m)*buckets*n/0.05)) // of the paper's ψ, a range over the least distance of two records
-	levels := 1
-	for size := branching; size <= m; size *= branching {
-		levels++
-	}
 	return func(r *rand.Rand) []float64 {
 		answers := make([]float64, m)
-		nodes := map[[2]int]float64{}
-		noise := func(j int) (sum float64) { // of the first j leaves
-			for level, rest := 0, j; rest > 0; level, rest = level+1, rest/branching {
-				for k := range rest % branching {
-					id := [2]int{level, rest - 1 - k}
-					if _, ok := nodes[id]; !ok {
-						nodes[id] = laplace(r, float64(levels)/half)
-					}
-					sum += nodes[id]
-				}
-			}
-			return sum
-		}
-		left := 0.0
+		noise := countingNoise(r, m, half)
 		for j, q := range quantiles {
-			middle := math.Round(q*n + noise(j+1))
+			middle := math.Round(q*n + noise[j])
 			low, high := min(max(middle-width, 0), n), min(max(middle+width, 0), n)
-			answers[j] = draw(r, d, left, buckets, low, high, middle-low, half/2)
-			left = answers[j]
+			answers[j] = draw(r, d, 0, buckets, low, high, middle-low, half/2)
 		}
+		slices.Sort(answers)
 		return answers
 	}
+}
+
+// countingNoise returns the errors of the first 1, 2, … m counts of a stream by a tree with Laplace noise on each node, whose branching is the one with the least variance. A node's
+// first children together are half of the node, and half of them less the others, which takes half the noise: with h levels below the root its scale is (h+1)/(2ε).
+func countingNoise(r *rand.Rand, m int, epsilon float64) []float64 {
+	if m == 1 {
+		return []float64{laplace(r, 1/epsilon)}
+	}
+	branching, height, least := 0, 0, math.Inf(1)
+	for b := 2; b <= m; b++ {
+		h, terms := 0, 1
+		for size := 1; size < m; size *= b {
+			h++
+			terms += min(b, (m+size-1)/size)
+		}
+		if variance := float64((h + 1) * (h + 1) * terms); variance < least {
+			branching, height, least = b, h, variance
+		}
+	}
+	sums := make([]float64, m)
+	root := laplace(r, float64(height+1)/2/epsilon)
+	for j := range sums {
+		sums[j] = root
+	}
+	size := 1 // leaves under a node
+	for level := height; level > 0; level-- {
+		parent := size * branching
+		for from := 0; from < m; from += size {
+			x := laplace(r, float64(height+1)/2/epsilon)
+			siblings := from / parent * parent
+			for j := siblings; j < min(siblings+parent, m); j++ {
+				switch {
+				case j < from:
+					sums[j] -= x
+				case j >= from+size || size == 1:
+					sums[j] += x
+				}
+			}
+		}
+		size = parent
+	}
+	return sums
 }
 
 func laplace(r *rand.Rand, scale float64) float64 {
@@ -243,54 +278,54 @@ func check(err error) {
 	}
 }
 
-// consistentTree counts on every level, root and leaves included, with ε/levels each.
+// consistentTree counts on every level, root and leaves included, with ε/levels each, and weighs what levels say by their variances. Nodes over no bucket have no noise.
 func consistentTree(d *dataset, quantiles []float64, epsilon float64) func(*rand.Rand) []float64 {
 	const b = 16
-	levels, size := 1, 1
-	for ; size < d.grid.Len(); size *= b {
-		levels++
+	leaves := make([]float64, d.grid.Len())
+	for i := range leaves {
+		leaves[i] = d.before[i+1] - d.before[i]
 	}
-	counts := make([][]float64, levels)
-	counts[levels-1] = make([]float64, size)
-	for i := range d.grid.Len() {
-		counts[levels-1][i] = d.before[i+1] - d.before[i]
-	}
-	for l := levels - 2; l >= 0; l-- {
-		counts[l] = make([]float64, len(counts[l+1])/b)
-		for i, x := range counts[l+1] {
-			counts[l][i/b] += x
+	counts := [][]float64{leaves} // from the leaves to the root
+	for below := leaves; len(below) > 1; {
+		above := make([]float64, (len(below)+b-1)/b)
+		for i, x := range below {
+			above[i/b] += x
 		}
+		counts = append(counts, above)
+		below = above
 	}
-	scale := float64(levels) / epsilon
+	scale := float64(len(counts)) / epsilon
 	return func(r *rand.Rand) []float64 {
-		z := make([][]float64, levels)
-		power := 1.0 // b^height of the level's nodes, leaves having 1
-		for l := levels - 1; l >= 0; l-- {
-			z[l] = make([]float64, len(counts[l]))
+		z, variance := make([][]float64, len(counts)), make([][]float64, len(counts))
+		children := func(l, i int) (values []float64, sum float64, variances []float64, total float64) {
+			from, to := i*b, min((i+1)*b, len(z[l-1]))
+			values, variances = z[l-1][from:to], variance[l-1][from:to]
+			for k, x := range values {
+				sum += x
+				total += variances[k]
+			}
+			return values, sum, variances, total
+		}
+		for l := range counts {
+			z[l], variance[l] = make([]float64, len(counts[l])), make([]float64, len(counts[l]))
 			for i, x := range counts[l] {
-				z[l][i] = x + laplace(r, scale)
-				if l < levels-1 {
-					sum := 0.0
-					for _, child := range z[l+1][i*b : (i+1)*b] {
-						sum += child
-					}
-					z[l][i] = ((power*b-power)*z[l][i] + (power-1)*sum) / (power*b - 1)
-				}
-			}
-			power *= b
-		}
-		for l := 1; l < levels; l++ {
-			for p, total := range z[l-1] {
-				children, sum := z[l][p*b:(p+1)*b], 0.0
-				for _, x := range children {
-					sum += x
-				}
-				for i := range children {
-					children[i] += (total - sum) / b
+				z[l][i], variance[l][i] = x+laplace(r, scale), 1
+				if l > 0 {
+					_, sum, _, total := children(l, i)
+					own := total / (1 + total)
+					z[l][i], variance[l][i] = own*z[l][i]+(1-own)*sum, own
 				}
 			}
 		}
-		return invert(z[levels-1][:d.grid.Len()], quantiles)
+		for l := len(counts) - 1; l > 0; l-- {
+			for i, x := range z[l] {
+				values, sum, variances, total := children(l, i)
+				for k := range values {
+					values[k] += (x - sum) * variances[k] / total
+				}
+			}
+		}
+		return invert(z[0], quantiles)
 	}
 }
 
@@ -304,7 +339,7 @@ func histogram(d *dataset, quantiles []float64, epsilon float64, bins int) func(
 	return func(r *rand.Rand) []float64 {
 		noisy := make([]float64, bins)
 		for i, x := range counts {
-			noisy[i] = max(0, x+laplace(r, 1/epsilon))
+			noisy[i] = x + laplace(r, 1/epsilon)
 		}
 		answers := invert(noisy, quantiles)
 		for j := range answers {
@@ -314,28 +349,32 @@ func histogram(d *dataset, quantiles []float64, epsilon float64, bins int) func(
 	}
 }
 
-// invert returns where the sum of counts first reaches each quantile's share of it, on a straight line within each.
+// invert returns where the sums of counts, whose noise may make them fall, reach each quantile's share of all: by bisection, the middle quantile first and the others on its sides, and
+// on a straight line within a bin, as OpenDP does.
 func invert(counts, quantiles []float64) []float64 {
-	total := 0.0
-	for _, x := range counts {
-		total += x
+	sums := make([]float64, len(counts)+1)
+	for i, x := range counts {
+		sums[i+1] = sums[i] + x
 	}
+	total := sums[len(counts)]
 	answers := make([]float64, len(quantiles))
-	for j, q := range quantiles {
-		sum, target := 0.0, q*max(total, 0)
-		answers[j] = float64(len(counts))
-		for i, x := range counts {
-			if sum+x >= target {
-				share := 0.5
-				if x > 0 {
-					share = min(max((target-sum)/x, 0), 1)
-				}
-				answers[j] = float64(i) + share
-				break
-			}
-			sum += x
+	var solve func(from, to, low, high int)
+	solve = func(from, to, low, high int) {
+		if from == to {
+			return
 		}
+		j := (from + to) / 2
+		target := quantiles[j] * total
+		i := min(low+sort.Search(high-low, func(k int) bool { return sums[low+k+1] >= target }), len(counts)-1)
+		share := 0.5
+		if sums[i+1] > sums[i] {
+			share = min(max((target-sums[i])/(sums[i+1]-sums[i]), 0), 1-1e-9)
+		}
+		answers[j] = float64(i) + share
+		solve(from, j, low, min(i+1, high))
+		solve(j+1, to, i, high)
 	}
+	solve(0, len(quantiles), 0, len(counts))
 	slices.Sort(answers)
 	return answers
 }
