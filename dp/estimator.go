@@ -12,11 +12,11 @@ import (
 // An Estimator is a way to answer quantiles, with its parameters, which are public. The zero value is "recursive".
 type Estimator struct {
 	kind      kind
-	arity     int // of recursive; 0 means 2
+	arity     int // of recursive, where 0 means 2, and of joint, where it means as few levels as there can be
 	edges     bool
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
-	power     float64 // of recursive and tree
+	power     float64 // of recursive, joint and tree
 	width     int     // of slice; 0 means as wide as there is room for
 	bins      int     // of tree and density; 0 means a bin for each bucket, or for density what theory gives
 }
@@ -25,6 +25,7 @@ type kind int
 
 const (
 	recursiveKind kind = iota
+	jointKind
 	independentKind
 	treeKind
 	densityKind
@@ -48,6 +49,7 @@ type parameter struct {
 
 var (
 	arity     = parameter{"arity", 2, 64, func(e *Estimator) *int { return &e.arity }}
+	jointly   = parameter{"arity", 2, recursive.MaxJoint + 1, func(e *Estimator) *int { return &e.arity }}
 	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
 	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
 	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
@@ -63,6 +65,7 @@ var estimators = []struct {
 	parameters []parameter
 }{
 	{recursiveKind, "recursive", []parameter{arity, power, edges}},
+	{jointKind, "joint", []parameter{jointly, power}},
 	{independentKind, "independent", nil},
 	{treeKind, "tree", []parameter{branching, height, power, bins}},
 	{densityKind, "density", []parameter{bins}},
@@ -71,7 +74,7 @@ var estimators = []struct {
 }
 
 // estimatorHelp is what a wrong description is told.
-const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, " +
+const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33 and power, " +
 	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
@@ -80,6 +83,8 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	recursive:arity=4             three quantiles at each node of the tree
 //	recursive:power=0.5           level i of the tree, from 1, has a share of the budget in proportion to i^0.5; 0, the default, makes them equal
 //	recursive:edges               the prior's weight outside of a range goes to its ends
+//	joint                         as many quantiles at once as can be, up to 32, and the others between them likewise (docs/proofs/joint.md)
+//	joint:arity=10                nine quantiles at each node
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
 //	tree:branching=8              with 8 children to a node instead of 16
 //	tree:height=3                 with so many levels at most, the leaves and the root, which is not released, among them
@@ -165,7 +170,7 @@ func (p parameter) set(e *Estimator, text string) error {
 
 // normal returns the estimator with defaults as zeros, so that those that do the same are equal.
 func (e Estimator) normal() Estimator {
-	if e.arity == 2 {
+	if e.arity == 2 && e.kind == recursiveKind {
 		e.arity = 0
 	}
 	if e.branching == defaultBranching {
@@ -186,7 +191,7 @@ func (e Estimator) String() string {
 			switch {
 			case p.whole != nil && *p.whole(&e) != 0:
 				fields = append(fields, fmt.Sprintf("%s=%d", p.name, *p.whole(&e)))
-			case p.name == power.name && e.power != 0 && e.kind == recursiveKind, p.name == power.name && e.power != defaultPower && e.kind == treeKind:
+			case p.name == power.name && e.power != 0 && e.kind != treeKind, p.name == power.name && e.power != defaultPower && e.kind == treeKind:
 				fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
 			case p.name == edges.name && e.edges:
 				fields = append(fields, p.name)
@@ -209,8 +214,17 @@ func (e Estimator) tree(m int) (arity int, shares []uint64) {
 		return m + 1, nil
 	}
 	arity = max(e.arity, 2)
+	if e.kind == jointKind && e.arity == 0 {
+		levels := recursive.Depth(m, recursive.MaxJoint+1)
+		for recursive.Depth(m, arity) > levels {
+			arity++
+		}
+	}
 	return arity, e.shares(recursive.Depth(m, arity))
 }
+
+// joint tells whether the quantiles of a node are drawn together.
+func (e Estimator) joint() bool { return e.kind == jointKind }
 
 // shares returns the shares of so many levels, nil for equal ones: whole numbers, so that they are what the proofs take them to be, at most 1024·24^4.
 func (e Estimator) shares(levels int) []uint64 {

@@ -270,13 +270,13 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 		if o.Estimator.counts() || o.measures() {
 			return 0, o.NanoRho
 		}
-		pure := recursive.Pure(m, arity, shares, o.NanoRho/o.Neighbours.squared())
+		pure := recursive.Pure(m, arity, shares, o.Estimator.joint(), o.NanoRho/o.Neighbours.squared())
 		return Epsilon(pure * o.Neighbours.factor()), o.NanoRho
 	}
 	answers, intervals := o.budgets()
 	rho := noisyRho(answers.epsilon)
 	if !o.Estimator.counts() && o.Estimator.kind != sliceKind {
-		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares))
+		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares, o.Estimator.joint()))
 	}
 	rho.Add(rho, noisyRho(intervals.epsilon))
 	rho.Mul(rho, new(big.Rat).SetInt64(o.Neighbours.squared()))
@@ -367,6 +367,9 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	draws := min(uint64(arity-1), m)
 	// The ranges of a level are disjoint, and each draw looks at all of its range.
 	work := uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
+	if o.Estimator.joint() { // cells, layers and runs of a node's proposals; nodes are m/draws
+		work = uint64(recursive.Depth(int(max(m, 1)), arity))*buckets + uint64(1000*math.Pow(float64(draws), 1.5)*float64(m+draws))
+	}
 	if o.measures() {
 		work += buckets + splits*m + node*(m+1)*(releases+6)
 	}
@@ -426,6 +429,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Rho:           answers.nanoRho,
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
+		Joint:         o.Estimator.joint(),
 	}
 	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))
 	for bucket, n := range s.All() {

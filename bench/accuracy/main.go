@@ -49,7 +49,7 @@ func main() {
 	ns := flag.String("n", "1000,10000,100000,1000000", "numbers of records")
 	ms := flag.String("m", "1,3,9,29,99,199", "numbers of quantiles")
 	epsilons := flag.String("epsilon", "0.1,0.5,1,5", "privacy losses")
-	only := flag.String("only", "", "names of entrants, all others are left out")
+	only := flag.String("only", "", "names of entrants, all others are left out, and descriptions of other estimators of ours, separated by semicolons")
 	reps := flag.Int("reps", 100, "repetitions of each cell")
 	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")
 	data := flag.String("data", defaultData(), "folder with adult.csv.gz and books.csv.gz")
@@ -60,9 +60,15 @@ func main() {
 		*ns, *ms, *epsilons, *reps = "1000,100000", "1,9,99", "0.1,1", 10
 	}
 	r := &run{date: time.Now().UTC().Format("2006-01-02"), goVersion: runtime.Version(), seed: *seed, reps: *reps, command: strings.TrimSpace("go run ./accuracy " + strings.Join(os.Args[1:], " "))}
-	for _, e := range entrants() {
-		if *only == "" || slices.Contains(strings.Split(*only, ","), e.name) {
-			r.entrants = append(r.entrants, e)
+	r.entrants = entrants()
+	if *only != "" {
+		r.entrants = nil
+		for name := range strings.SplitSeq(*only, ";") {
+			if i := slices.IndexFunc(entrants(), func(e entrant) bool { return e.name == name }); i >= 0 {
+				r.entrants = append(r.entrants, entrants()[i])
+			} else {
+				r.entrants = append(r.entrants, own(name, ""))
+			}
 		}
 	}
 	fmt.Fprintf(os.Stderr, "seed %d\n", *seed)

@@ -117,7 +117,30 @@ func Cases() []Case {
 		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}, append(noisyTreeCases(), sliceCases()...)...)
+	}, append(append(jointCases(), noisyTreeCases()...), sliceCases()...)...)
+}
+
+// jointCases are draws of several cuts at once.
+func jointCases() []Case {
+	const u = recursive.Unit
+	pair := func(c Case, x, y []uint64) Case {
+		c.Pairs = append(c.Pairs, [2][]uint64{x, y})
+		return c
+	}
+	return []Case{
+		treeCase("one cell a bucket", tree{joint: true, arity: 2}, 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 6),
+		treeCase("one cell a bucket, prior 1:3:2", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 3, 2}, 4),
+		treeCase("one cell a bucket", tree{joint: true, arity: 4}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, []uint64{1, 1, 1}, 3),
+		treeCase("one cell a bucket", tree{joint: true, arity: 3}, 0, []int64{u / 10, 9 * u / 10}, 2, 2, []uint64{1, 1, 1}, 3),
+		treeCase("two cells a bucket", tree{joint: true, arity: 3}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 2),
+		treeCase("two cells a bucket", tree{joint: true, arity: 2}, 1, []int64{u / 3}, 1, 2, []uint64{1, 2}, 3),
+		treeCase("one cell a bucket", tree{joint: true, arity: 2, shares: []uint64{1, 3}}, 0, []int64{u / 4, u / 2}, 2, 1, []uint64{1, 1, 1}, 3),
+		treeCase("one cell a bucket", tree{joint: true, arity: 3, rho: u / 4}, 0, []int64{u / 4, u / 2}, 0, 1, []uint64{1, 1, 1}, 3),
+		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 1, 1}, -1),
+			[]uint64{9, 10, 21}, []uint64{10, 10, 21}),
+		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 2, []uint64{1, 1, 1}, -1),
+			[]uint64{18, 20, 42}, []uint64{20, 20, 42}),
+	}
 }
 
 // groupsCase is the recursive estimator on two groups of records, with the same buckets each, whose answers are released together (docs/proofs/labels.md). A unit's
@@ -155,6 +178,7 @@ type tree struct {
 	arity  int
 	shares []uint64
 	edges  bool
+	joint  bool
 	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
@@ -168,6 +192,9 @@ func (t tree) String() string {
 	}
 	if t.edges {
 		s += ", edges"
+	}
+	if t.joint {
+		s += ", joint"
 	}
 	if t.rho > 0 {
 		s += ", ρ " + big.NewRat(t.rho, recursive.Unit).RatString()
@@ -187,10 +214,14 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 	}
 	claimed := float64(epsilon)
 	if tree.rho > 0 {
-		claimed = float64(recursive.Pure(len(quantiles), tree.arity, tree.shares, tree.rho)) / recursive.Unit
+		claimed = float64(recursive.Pure(len(quantiles), tree.arity, tree.shares, tree.joint, tree.rho)) / recursive.Unit
+	}
+	mechanism := "recursive"
+	if tree.joint {
+		mechanism = "joint"
 	}
 	return Case{
-		Mechanism:     "recursive",
+		Mechanism:     mechanism,
 		Setting:       fmt.Sprintf("%s, c %d", setting, contributions),
 		Epsilon:       claimed,
 		Contributions: contributions,
@@ -207,6 +238,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Arity:         tree.arity,
 				Shares:        tree.shares,
 				Edges:         tree.edges,
+				Joint:         tree.joint,
 			}
 			for b, n := range records {
 				if n > 0 {

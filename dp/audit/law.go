@@ -2,8 +2,12 @@ package audit
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"iter"
 	"math/big"
+	"strings"
 
 	"github.com/quietile/quietile/dp/exact"
 )
@@ -39,21 +43,35 @@ func float() *big.Float { return new(big.Float).SetPrec(precision) }
 
 // Enumerate returns the exact law of a mechanism's answer: it runs the mechanism once for every sequence of outcomes of its random draws, and adds up their
 // probabilities. The mechanism must be a function of its sampler and end on every sequence, and the number of sequences must be small.
+// A trial that fails within [exact.Sampler.Repeat] ends its sequence; the others of the same trial have the more probability for it, as if it had been repeated for ever.
 // The error says that the probabilities do not add up to 1.
 func Enumerate(mechanism func(exact.Sampler) []uint64) (Law, error) {
-	e := &enumerator{powers: map[string]*big.Float{}}
-	law := Law{}
+	e := &enumerator{powers: map[string]*big.Float{}, failed: map[string]*big.Float{}}
+	// By the trials on the way to an answer, as the outcomes before each.
+	laws, trials := map[string]Law{}, map[string][]string{}
 	for {
-		e.depth = 0
-		k := key(mechanism(e))
-		p, ok := law[k]
-		if !ok {
-			p = float()
-			law[k] = p
+		e.depth, e.trials = 0, nil
+		if answer, ok := e.run(mechanism); ok {
+			way := strings.Join(e.trials, " ")
+			if laws[way] == nil {
+				laws[way], trials[way] = Law{}, e.trials
+			}
+			laws[way].add(key(answer), e.reached())
 		}
-		p.Add(p, e.reached())
 		if !e.advance() {
 			break
+		}
+	}
+	law := Law{}
+	for way, l := range laws {
+		times := float().SetInt64(1)
+		for _, trial := range trials[way] {
+			if p := e.failed[trial]; p != nil {
+				times.Quo(times, float().Sub(float().SetInt64(1), p))
+			}
+		}
+		for k, p := range l {
+			law.add(k, p.Mul(p, times))
 		}
 	}
 	sum := float().SetInt64(-1)
@@ -64,6 +82,14 @@ func Enumerate(mechanism func(exact.Sampler) []uint64) (Law, error) {
 		return nil, fmt.Errorf("probabilities add up to 1 + %.3g", sum)
 	}
 	return law, nil
+}
+
+// add adds to the probability of an answer.
+func (l Law) add(key string, p *big.Float) {
+	if l[key] == nil {
+		l[key] = float()
+	}
+	l[key].Add(l[key], p)
 }
 
 // A draw is a point on the path of choices being run.
@@ -78,6 +104,39 @@ type enumerator struct {
 	path   []draw
 	depth  int
 	powers map[string]*big.Float
+	trials []string              // of the run: the outcomes before each
+	failed map[string]*big.Float // of each trial, the probability to fail
+}
+
+// errFailed ends a run whose trial failed.
+var errFailed = errors.New("trial failed")
+
+// run runs a mechanism along the path and tells whether no trial failed.
+func (e *enumerator) run(mechanism func(exact.Sampler) []uint64) (answer []uint64, ok bool) {
+	defer func() {
+		if r := recover(); r != nil && r != errFailed { //nolint:errorlint // the very value
+			panic(r)
+		}
+	}()
+	return mechanism(e), true
+}
+
+// Repeat implements [exact.Sampler].
+func (e *enumerator) Repeat(trial func() bool) {
+	before := make([]byte, 0, 4*e.depth)
+	for _, d := range e.path[:e.depth] {
+		before = binary.BigEndian.AppendUint32(before, uint32(d.outcome))
+	}
+	name, reached := hex.EncodeToString(before), e.reached()
+	if trial() {
+		e.trials = append(e.trials, name)
+		return
+	}
+	if e.failed[name] == nil {
+		e.failed[name] = float()
+	}
+	e.failed[name].Add(e.failed[name], float().Quo(e.reached(), reached))
+	panic(errFailed)
 }
 
 func (e *enumerator) reached() *big.Float {
@@ -191,6 +250,39 @@ func (e *enumerator) Accept(rate *exact.Rate, k exact.Uint128) bool {
 		p := e.power(rate, k)
 		return []*big.Float{float().Sub(float().SetInt64(1), p), p}
 	}) == 1
+}
+
+// AcceptRatio implements [exact.Sampler].
+func (e *enumerator) AcceptRatio(rate *exact.Rate, k exact.Uint128, grows bool, num, den *big.Int) bool {
+	return e.draw(func() []*big.Float {
+		p := float().Quo(float().SetInt(num), float().SetInt(den))
+		if power := e.power(rate, k); grows {
+			p.Quo(p, power)
+		} else {
+			p.Mul(p, power)
+		}
+		no := float().Sub(float().SetInt64(1), p)
+		if no.Sign() < 0 {
+			panic("a probability above 1")
+		}
+		return []*big.Float{no, p}
+	}) == 1
+}
+
+// Pick implements [exact.Sampler].
+func (e *enumerator) Pick(total uint64, weights iter.Seq[uint64]) int {
+	return e.draw(func() []*big.Float {
+		var chances []*big.Float
+		left := new(big.Int).SetUint64(total)
+		for w := range weights {
+			left.Sub(left, new(big.Int).SetUint64(w))
+			chances = append(chances, float().Quo(float().SetUint64(w), float().SetUint64(total)))
+		}
+		if left.Sign() < 0 {
+			panic("weights above their total")
+		}
+		return append(chances, float().Quo(float().SetInt(left), float().SetUint64(total)))
+	})
 }
 
 // Chooser implements [exact.Sampler].

@@ -21,6 +21,7 @@ type formula struct {
 	arity         int      // 0 means 2
 	shares        []uint64 // nil means equal
 	edges         bool
+	joint         bool
 }
 
 func (f formula) law(records []uint64) Law {
@@ -114,11 +115,27 @@ func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *bi
 		}
 		epsilon.Mul(f.epsilon, big.NewRat(int64(f.shares[level]), int64(sum)))
 	}
-	epsilon.Quo(epsilon, new(big.Rat).SetInt64(int64(len(js))))
+	if !f.joint {
+		epsilon.Quo(epsilon, new(big.Rat).SetInt64(int64(len(js))))
+	}
 	law := Law{}
 	// choose draws the cuts of js[i:], given those before.
 	var choose func(i int, zs []int, p *big.Float)
 	choose = func(i int, zs []int, p *big.Float) {
+		if i == 0 && f.joint {
+			own := make([]*big.Rat, len(js))
+			for i, j := range js {
+				own[i] = quantiles[j]
+			}
+			for answer, q := range f.together(cells, a, b, own, lo, hi, epsilon) {
+				zs := make([]int, len(js))
+				for i, z := range answerOf(answer) {
+					zs[i] = int(z)
+				}
+				choose(len(js), zs, float().Mul(p, q))
+			}
+			return
+		}
 		if i < len(js) {
 			for z, q := range f.mechanism(cells, a, b, quantiles[js[i]], lo, hi, epsilon) {
 				choose(i+1, append(slices.Clone(zs), a+z), float().Mul(p, q))
@@ -195,6 +212,66 @@ func (f formula) mechanism(cells []int64, a, b int, q, lo, hi, epsilon *big.Rat)
 	return weights
 }
 
+// together returns the law of the cuts of all quantiles from a to b at once, by going through all vectors of cuts in any order.
+func (f formula) together(cells []int64, a, b int, quantiles []*big.Rat, lo, hi, epsilon *big.Rat) Law {
+	var parts []*big.Rat
+	last := lo
+	for _, q := range append(slices.Clone(quantiles), hi) {
+		part := new(big.Rat).Sub(q, last)
+		parts = append(parts, part.Quo(part, new(big.Rat).Sub(hi, lo)))
+		last = q
+	}
+	rate := new(big.Rat).Quo(epsilon, new(big.Rat).SetInt64(2*f.contributions))
+	n := int64(0)
+	for _, c := range cells[a:b] {
+		n += c
+	}
+	score := func(zs []int) *big.Rat {
+		var least *big.Rat
+		for records := range 2*n + 1 { // beyond 2n the last N, 0, was better
+			sum, from := new(big.Rat), a
+			for j, to := range append(slices.Clone(zs), b) {
+				gap := int64(0)
+				for _, c := range cells[from:to] {
+					gap += c
+				}
+				off := new(big.Rat).Mul(parts[j], new(big.Rat).SetInt64(records))
+				sum.Add(sum, off.Sub(off, new(big.Rat).SetInt64(gap)).Abs(off))
+				from = to
+			}
+			if least == nil || sum.Cmp(least) < 0 {
+				least = sum
+			}
+		}
+		return least
+	}
+	law, sum := Law{}, float()
+	var place func(zs []int, weight int64)
+	place = func(zs []int, weight int64) {
+		if len(zs) < len(quantiles) {
+			for z := a; z <= b; z++ {
+				place(append(slices.Clone(zs), z), weight*int64(f.weights[min(z>>f.levels, len(f.weights)-1)]))
+			}
+			return
+		}
+		slices.Sort(zs)
+		answer := make([]uint64, len(zs))
+		for j, z := range zs {
+			answer[j] = uint64(z)
+		}
+		s := score(zs)
+		p := expNeg(s.Mul(s, rate))
+		p.Mul(p, float().SetInt64(weight))
+		law.add(key(answer), p)
+		sum.Add(sum, p)
+	}
+	place(nil, 1)
+	for _, p := range law {
+		p.Quo(p, sum)
+	}
+	return law
+}
+
 // equalLaws fails the test unless the laws agree to 2^−190 of each probability.
 func equalLaws(t *testing.T, name string, got, want Law) {
 	t.Helper()
@@ -217,7 +294,7 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 		t.Helper()
 		f := formula{
 			levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions),
-			arity: tree.arity, shares: tree.shares, edges: tree.edges,
+			arity: tree.arity, shares: tree.shares, edges: tree.edges, joint: tree.joint,
 		}
 		for _, q := range nano {
 			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
@@ -254,4 +331,35 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 	checkWith(tree{edges: true}, 0, []uint64{1, 4, 1, 2}, 3, 2, 3, u/10, u/2, 9*u/10)
 	checkWith(tree{edges: true}, 1, []uint64{3, 1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
 	checkWith(tree{edges: true, arity: 3}, 1, []uint64{1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
+}
+
+// The law of cuts drawn jointly is that of the definition, whatever the proposal.
+func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
+	const u = recursive.Unit
+	f := func(tree tree, levels uint, weights []uint64, epsilon int64, contributions, records int, nano ...int64) {
+		t.Helper()
+		tree.joint = true
+		if tree.arity == 0 {
+			tree.arity = len(nano) + 1
+		}
+		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions), arity: tree.arity, shares: tree.shares, joint: true}
+		for _, q := range nano {
+			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
+		}
+		c := treeCase("", tree, levels, nano, epsilon, contributions, weights, records)
+		for _, x := range multisets(len(weights), 0, records) {
+			got, err := Enumerate(func(s exact.Sampler) []uint64 { return c.Answer(x, s) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			equalLaws(t, fmt.Sprintf("%+v, %d cells a bucket, weights %v, q %v, records %v", tree, 1<<levels, weights, nano, x), got, f.law(x))
+		}
+	}
+	f(tree{}, 0, []uint64{1, 1, 1}, 1, 1, 4, u/2)
+	f(tree{}, 0, []uint64{1, 4, 1}, 3, 2, 3, u/10, u/2)
+	f(tree{}, 0, []uint64{2, 1}, 40, 1, 6, u/4, u/2)
+	f(tree{}, 0, []uint64{1, 2}, 2, 1, 3, u/4, u/2, 3*u/4)
+	f(tree{}, 1, []uint64{1, 1}, 2, 1, 2, u/4, 3*u/4)
+	f(tree{}, 2, []uint64{1}, 5, 1, 2, u/3)
+	f(tree{arity: 2}, 0, []uint64{1, 1, 2}, 2, 1, 3, u/4, u/2)
 }

@@ -9,6 +9,7 @@ package exact
 import (
 	"crypto/rand"
 	"io"
+	"iter"
 	"math/big"
 	"math/bits"
 )
@@ -26,6 +27,14 @@ type Sampler interface {
 	Accept(rate *Rate, k Uint128) bool
 	// Chooser returns a chooser among items, of which there is at least one. It owns items until the next call of Chooser, which ends its own life.
 	Chooser(rate *Rate, items []Item) Chooser
+	// Pick returns the index of a weight, each with probability weight/total, and how many there are with what is left. Weights sum to at most total, which is positive, and are the same
+	// whenever they are asked for.
+	Pick(total uint64, weights iter.Seq[uint64]) int
+	// AcceptRatio is true with probability num/den·exp(−rate·k), or with num/den·exp(rate·k) if grows is set, which is at most 1: it panics where it sees that it is not. num and den are
+	// positive, and are not changed.
+	AcceptRatio(rate *Rate, k Uint128, grows bool, num, den *big.Int) bool
+	// Repeat calls trial until it returns true. A trial that does not must leave nothing behind that changes the law of the next.
+	Repeat(trial func() bool)
 }
 
 // A Generator is the production [Sampler]. Not safe for concurrent use; making one is cheap.
@@ -116,6 +125,71 @@ func (g *Generator) resolveAccept(rate *Rate, k Uint128, first uint64) bool {
 		if u.Cmp(hi) >= 0 {
 			return false
 		}
+	}
+}
+
+// AcceptRatio implements [Sampler], by big integers.
+func (g *Generator) AcceptRatio(rate *Rate, k Uint128, grows bool, num, den *big.Int) bool {
+	// exp(±rate·k) is at most den/num: with as many bits more as that has, the bounds below have the width asked for, or the probability is 0 to it.
+	spare := uint(max(num.BitLen(), den.BitLen())-min(num.BitLen(), den.BitLen())) + 64
+	u, width := new(big.Int).SetUint64(g.src.bits(g.width)), g.width
+	for prec := g.start; ; prec *= 2 {
+		for width < prec {
+			u, width = g.extend(u), width+64
+		}
+		from, to := ratioTimesExp(rate, k, grows, num, den, width, width+spare)
+		if from.BitLen() > int(width)+1 || from.BitLen() == int(width)+1 && from.TrailingZeroBits() < width {
+			panic("exact: a probability above 1")
+		}
+		if u.Cmp(from) < 0 {
+			return true // u+1 ≤ from
+		}
+		if u.Cmp(to) >= 0 {
+			return false
+		}
+	}
+}
+
+// ratioTimesExp returns from ≤ 2^width·num/den·exp(∓rate·k) ≤ to, by an exponential of prec bits.
+func ratioTimesExp(rate *Rate, k Uint128, grows bool, num, den *big.Int, width, prec uint) (from, to *big.Int) {
+	lo, hi := rate.expNeg(k, prec)
+	from, to = new(big.Int).Lsh(num, width), new(big.Int).Lsh(num, width)
+	below, above := new(big.Int).Set(den), new(big.Int).Set(den)
+	if grows {
+		from.Lsh(from, prec)
+		to.Lsh(to, prec)
+		below.Mul(below, hi)
+		above.Mul(above, lo)
+		if above.Sign() == 0 { // the exponential is beyond this precision
+			above.SetInt64(1)
+			to.Lsh(to, prec)
+		}
+	} else {
+		from.Mul(from, lo)
+		to.Mul(to, hi)
+		below.Lsh(below, prec)
+		above.Set(below)
+	}
+	from.Quo(from, below)
+	return from, to.Quo(to, above).Add(to, big.NewInt(1))
+}
+
+// Pick implements [Sampler]. It asks for weights up to the one that it picks.
+func (g *Generator) Pick(total uint64, weights iter.Seq[uint64]) int {
+	x, i := g.Uniform(From64(total)).Lo, 0
+	for w := range weights {
+		if x < w {
+			return i
+		}
+		x -= w
+		i++
+	}
+	return i
+}
+
+// Repeat implements [Sampler].
+func (g *Generator) Repeat(trial func() bool) {
+	for !trial() {
 	}
 }
 

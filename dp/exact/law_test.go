@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"testing"
 )
@@ -656,5 +657,92 @@ func TestCoinsAndIntegersHaveTheirLaw(t *testing.T) {
 		if got := g.Uniform(n); got != want {
 			t.Errorf("uniform below %v: bits %v give %v", n, x, got)
 		}
+	}
+}
+
+func TestRatiosAreAcceptedWithTheirProbability(t *testing.T) {
+	generators, s := scriptedGenerators()
+	answers := 0
+	const shift = 4000
+	for _, q := range []*big.Rat{big.NewRat(1, 7), big.NewRat(355, 113), new(big.Rat).SetFrac(big.NewInt(3), new(big.Int).Lsh(big.NewInt(1), 92))} {
+		r, err := NewRate(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ks := []Uint128{{}, From64(1), From64(2)}
+		for _, bits := range []uint{0, 8} {
+			ks = append(ks, nearWhole(r, bits)...)
+		}
+		for _, k := range ks {
+			x := new(big.Rat).Mul(q, new(big.Rat).SetInt(k.Big()))
+			if x.Cmp(big.NewRat(900, 1)) > 0 {
+				continue
+			}
+			power := referenceExpTo(x, referenceBits)
+			for _, part := range []float64{1 - 0x1p-10, 0.3, 1e-9} {
+				for _, grows := range []bool{false, true} {
+					// num/2^shift is so large a part of 1/power, or of power, rounded down.
+					ratio := floating(referenceBits + shift).SetFloat64(part)
+					if ratio.SetMantExp(ratio, shift); grows {
+						ratio.Mul(ratio, power)
+					} else {
+						ratio.Quo(ratio, power)
+					}
+					num, _ := ratio.Int(nil)
+					den := new(big.Int).Lsh(big.NewInt(1), shift)
+					p := floating(referenceBits).SetInt(num)
+					if p.SetMantExp(p, -shift); grows {
+						p.Quo(p, power)
+					} else {
+						p.Mul(p, power)
+					}
+					for by, g := range generators {
+						step := floating(referenceBits).SetMantExp(p, -nearness)
+						for _, point := range []*big.Float{floating(referenceBits).Sub(p, step), floating(referenceBits).Add(p, step)} {
+							s.play(g, point)
+							if got, want := g.AcceptRatio(r, k, grows, num, den), point.Cmp(p) < 0; got != want {
+								t.Fatalf("%s: rate %s, k %v, grows %t: %t at %.40g, and the probability is %.40g", by, q.RatString(), k.Big(), grows, got, point, p)
+							}
+							answers++
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d decisions are right", answers)
+}
+
+func TestRatiosAboveOnePanic(t *testing.T) {
+	r, err := NewRate(big.NewRat(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a probability of 1.01 was drawn with")
+		}
+	}()
+	New().AcceptRatio(r, Uint128{}, false, big.NewInt(101), big.NewInt(100))
+}
+
+// words is a source of one word for ever.
+type words uint64
+
+func (w words) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(w >> (i % 8 * 8))
+	}
+	return len(p), nil
+}
+
+func TestPicksAreTheShareOfTheirWeights(t *testing.T) {
+	weights := []uint64{3, 0, 5, 1}
+	counts := make([]int, len(weights)+1)
+	for word := range words(16) {
+		counts[NewFrom(word).Pick(16, slices.Values(weights))]++
+	}
+	if !slices.Equal(counts, []int{3, 0, 5, 1, 7}) {
+		t.Errorf("picked %v of 16", counts)
 	}
 }

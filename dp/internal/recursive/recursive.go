@@ -32,6 +32,7 @@ type Problem struct {
 	Arity         int      // a node draws Arity−1 quantiles at once; at least 2; 0 means 2
 	Shares        []uint64 // of ε or ρ, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
+	Joint         bool     // a node draws its quantiles together, with all of its share; then arity is at most MaxJoint+1, and there are no edges
 }
 
 // Depth returns the number of nodes on the longest path of the tree of m ≥ 1 quantiles in which a node with at least arity of them draws arity−1 and any other
@@ -45,27 +46,34 @@ func Depth(m, arity int) int {
 }
 
 // Rho returns a bound of the zero-concentrated loss of a release of m quantiles in units of ε²/8: the sum over the levels of the largest loss of a node. A node's draws
-// share ε_v equally, and add up to ε_v² divided by their number. Arity and shares are as in a [Problem].
-func Rho(m, arity int, shares []uint64) *big.Rat {
+// share ε_v equally, and add up to ε_v² divided by their number; together they are one draw. Arity, shares and joint are as in a [Problem].
+func Rho(m, arity int, shares []uint64, joint bool) *big.Rat {
 	arity = max(arity, 2)
 	depth := Depth(m, arity)
 	rho := new(big.Rat)
 	for level := range depth {
 		s := share(shares, depth, level)
-		rho.Add(rho, s.Mul(s, s).Quo(s, new(big.Rat).SetInt64(int64(fewest(m, arity, level)))))
+		s.Mul(s, s)
+		if !joint {
+			s.Quo(s, new(big.Rat).SetInt64(int64(fewest(m, arity, level))))
+		}
+		rho.Add(rho, s)
 	}
 	return rho
 }
 
 // Pure returns the ε, in billionths, of a release of m quantiles by a problem that has Rho instead: the sum over the levels of the largest loss of a node, whose draws
-// spend equal parts of its share of ρ. Arity and shares are as in a [Problem].
-func Pure(m, arity int, shares []uint64, rho int64) int64 {
+// spend equal parts of its share of ρ. Arity, shares and joint are as in a [Problem].
+func Pure(m, arity int, shares []uint64, joint bool, rho int64) int64 {
 	arity = max(arity, 2)
 	depth := Depth(m, arity)
 	sum := int64(0)
 	for level := range depth {
-		most := int64(0)
-		for draws := 1; draws <= min(arity-1, m); draws++ {
+		most, last := int64(0), min(arity-1, m)
+		if joint {
+			last = 1
+		}
+		for draws := 1; draws <= last; draws++ {
 			most = max(most, int64(draws)*ofRho(rho, share(shares, depth, level), draws))
 		}
 		sum += most
@@ -147,21 +155,7 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 // SolveAndCount solves as [Solve] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they
 // are those of the positions that were drawn for the records, for a mechanism that takes its turn after this one.
 func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
-	v := &solver{
-		Problem: p,
-		sampler: s,
-		top:     uint64(len(p.Weights)) << p.Levels,
-		prefix:  make([]uint64, len(p.Weights)+1),
-		roots:   make([]int32, len(p.Counts)),
-		halves:  make([]halves, 1, 64*len(p.Quantiles)), // index 0 means "not split"
-		blocks:  make([]block, 0, 2*len(p.Counts)+spareItems),
-		cuts:    make([]uint64, len(p.Quantiles)),
-	}
-	for i, w := range p.Weights {
-		v.prefix[i+1] = v.prefix[i] + w
-	}
-	v.arity = max(p.Arity, 2)
-	v.depth = Depth(len(p.Quantiles), v.arity)
+	v := newSolver(p, s)
 	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit, 0)
 	from := uint64(0)
 	for _, z := range append(v.cuts, v.top) {
@@ -174,6 +168,30 @@ func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
 		from = z
 	}
 	return v.cuts, between
+}
+
+// newSolver returns a solver that has drawn nothing.
+func newSolver(p *Problem, s exact.Sampler) *solver {
+	v := &solver{
+		Problem: p,
+		sampler: s,
+		top:     uint64(len(p.Weights)) << p.Levels,
+		prefix:  make([]uint64, len(p.Weights)+1),
+		records: make([]uint64, len(p.Counts)+1),
+		roots:   make([]int32, len(p.Counts)),
+		halves:  make([]halves, 1, 64*len(p.Quantiles)), // index 0 means "not split"
+		blocks:  make([]block, 0, 2*len(p.Counts)+spareItems),
+		cuts:    make([]uint64, len(p.Quantiles)),
+	}
+	for i, w := range p.Weights {
+		v.prefix[i+1] = v.prefix[i] + w
+	}
+	for i, c := range p.Counts {
+		v.records[i+1] = v.records[i] + c.Records
+	}
+	v.arity = max(p.Arity, 2)
+	v.depth = Depth(len(p.Quantiles), v.arity)
+	return v
 }
 
 // spareItems is how many splits a draw has room for before its scratch grows; it takes some forty on average.
@@ -190,6 +208,7 @@ type solver struct {
 	sampler exact.Sampler
 	top     uint64   // N, the number of cells
 	prefix  []uint64 // prior weight before each bucket
+	records []uint64 // records before each bucket of Counts
 	roots   []int32  // the split of each bucket of Counts
 	halves  []halves // the memo of splits, one for the whole release
 	cuts    []uint64
@@ -227,8 +246,12 @@ func (v *solver) solve(a, b uint64, from, to int, lo, hi int64, level int) {
 		return
 	}
 	js := drawn(nil, from, to, v.arity)
-	for _, j := range js {
-		v.cuts[j] = v.sample(a, b, uint64(v.Quantiles[j]-lo), uint64(hi-lo), len(js), level)
+	if v.Joint {
+		v.sampleJoint(a, b, js, lo, hi, level)
+	} else {
+		for _, j := range js {
+			v.cuts[j] = v.sample(a, b, uint64(v.Quantiles[j]-lo), uint64(hi-lo), len(js), level)
+		}
 	}
 	if len(js) > 1 { // their order is not part of the draws: the first range ends at the first cut
 		zs := make([]uint64, len(js))
@@ -368,7 +391,11 @@ func (v *solver) within(x *block) uint64 {
 	if x.end-x.start == 1 {
 		return x.start
 	}
-	at := v.weightBefore(x.start).Add(v.sampler.Uniform(v.mass(x)))
+	return v.cutAt(v.weightBefore(x.start).Add(v.sampler.Uniform(v.mass(x))))
+}
+
+// cutAt returns the cut with the last of so much weight and one more.
+func (v *solver) cutAt(at exact.Uint128) uint64 {
 	whole := at.Shr(v.Levels).Lo
 	// The bucket that holds the point: the last one with no more weight before it.
 	b := sort.Search(len(v.Weights), func(i int) bool { return v.prefix[i+1] > whole })

@@ -136,7 +136,7 @@ func TestTheTreeOfQuantiles(t *testing.T) {
 				shares[i] = uint64(1 + i*i%7)
 			}
 			for _, shares := range [][]uint64{nil, shares} {
-				bound, _ := Rho(m, arity, shares).Float64()
+				bound, _ := Rho(m, arity, shares, false).Float64()
 				times, longest, most := make([]int, m), 0, 0.0
 				var walk func(from, to, level int, epsilon, rho float64)
 				walk = func(from, to, level int, epsilon, rho float64) {

@@ -1,0 +1,663 @@
+package recursive
+
+import (
+	"iter"
+	"math"
+	"math/big"
+	"slices"
+	"sort"
+
+	"github.com/quietile/quietile/dp/exact"
+)
+
+// What a proposal is made of: constants of its speed, which do not matter to the law of the cuts.
+const (
+	fineReach  = 5.  // deviations of a cut's rank, of 0.7·√(m+1)/η
+	fineLoss   = 2.5 // of the exponent, for all slacks together
+	coarseness = 1.  // farther off than the fine reach, a run has at most this part of its distance, for each cut, as records
+	cellLoss   = 4.  // of the exponent, for the width of a cell
+	cellGrowth = 3.  // farther off, a cell is as wide as this part of its distance
+	smallBlock = 16  // a block of so few cells is split to single ones before the trials, so that an audit sees all splits there
+)
+
+// Integers that proposals are drawn by are parts of 2^oddsBits. Computed ones are this much smaller, so that they never add up to more.
+const (
+	oddsBits = 62
+	oddsPart = (1 - 0x1p-20) * (1 << oddsBits)
+)
+
+// A proposal is a law of cuts near that of a joint, which can be drawn from: cells of N and runs of cuts in their place, with a bound of the score that is a sum over neighbouring cuts. How it is computed
+// decides nothing but how many trials there are.
+type proposal struct {
+	*joint
+	eta     float64
+	finer   float64
+	all     exact.Uint128 // W of all cuts
+	unit    uint          // masses are in units of 2^unit
+	targets []uint64      // nominal ranks, with 0 and n
+	grain   float64       // records of a run near its target
+	fine    float64
+	crowd   float64 // pieces of runs between records
+	heavy   bool    // a cut may gain more by the prior's weight elsewhere than it loses by the score, or no cut has a target's rank
+	layers  []layer // of each cut
+	cells   []cell
+	odds    []uint64      // of the cells and, last, of the outside
+	far     exact.Uint128 // scores from here on are the outside's
+	total   wide
+}
+
+// A run is neighbouring cuts. So many records are before the first of them, and at most so many more before the others.
+type run struct{ start, end, before, records uint64 }
+
+// A layer is the runs where a cut may be.
+type layer struct {
+	runs   []run
+	middle []float64 // the middle of its numbers of records before a cut, less the target
+	weight []wide    // mass·exp(η·records)
+	fall   []wide    // exp(−η·(the next middle less this one)); 1 for the last
+	latest []int     // how many runs of the layer before may have a cut that is not greater
+}
+
+// A cell is the proposal for N from first to last. A tail ignores gaps with too many records for a greater N, or with too few for a smaller one.
+type cell struct {
+	first, last uint64
+	few, many   bool // whether gaps with too few or too many records count
+	// Filled when the cell is drawn from: of each layer, the sum over ways to a run, and it with the run's weight.
+	ways, messages [][]wide
+	total          wide
+}
+
+// A proposed is what a proposal came to.
+type proposed struct {
+	cuts   []uint64
+	inside *cell // nil for the outside
+	path   []run
+	odds   []uint64 // by which it was drawn
+	// The score of cuts in these runs with N in the cell is at least gaps less slack, in units of 1/(2·den).
+	gaps, slack exact.Uint128
+}
+
+// propose makes a proposal, finer by the factor 2^finer than what suits most data.
+func (g *joint) propose(finer int) *proposal {
+	m := len(g.parts) - 1
+	eta, _ := g.rate.Rat().Float64()
+	p := &proposal{joint: g, eta: eta * 2 * float64(g.den), finer: math.Ldexp(1, min(finer, 20)), targets: []uint64{0}}
+	p.all = g.weightBefore(g.b + 1).Sub(g.weightBefore(g.a))
+	p.unit = uint(p.all.BitLen())
+	p.grain, p.fine = fineLoss/(float64(m)*p.eta*p.finer), fineReach*0.7*math.Sqrt(float64(m+1))/p.eta*p.finer
+	upTo := uint64(0)
+	for _, part := range g.parts {
+		upTo += part
+		target, _ := exact.Product(upTo, g.n).QuoRem64(g.den)
+		p.targets = append(p.targets, target.Lo)
+	}
+	runs := p.runs()
+	reach := p.reach(runs)
+	if p.heavy {
+		runs = p.runs()
+	}
+	p.far = farOf(reach * 2 * float64(g.den))
+	p.crowd = p.crowded(runs)
+	for j := range m {
+		p.layers = append(p.layers, p.layer(runs, p.targets[j+1], reach))
+		p.connect(j)
+	}
+	p.putCells(reach)
+	p.putOdds(reach)
+	return p
+}
+
+// farOf returns a whole number of at least x, as far as there are such.
+func farOf(x float64) exact.Uint128 {
+	if x >= 0x1p126 {
+		return exact.Uint128{Hi: 1 << 62}
+	}
+	whole, _ := new(big.Float).SetFloat64(math.Ceil(x)).Int(nil)
+	return uint128(whole)
+}
+
+// runs returns runs of all cuts, which are as short as a draw near the targets needs.
+func (p *proposal) runs() []run {
+	var runs []run
+	// One record is set apart from the cuts on its sides until cuts among its cells are rare.
+	rare := 1 / (float64(len(p.layers)+len(p.parts)-1) * math.Expm1(min(2*p.eta, 700)))
+	var typical float64 // cells between neighbouring records of the bucket
+	var refine func(x block)
+	refine = func(x block) {
+		cells := x.end - x.start
+		if x.records == 0 || cells == 1 {
+			r := run{x.start, x.end, x.before, 0}
+			if last := len(runs) - 1; last >= 0 && runs[last].records == 0 && runs[last].before == r.before {
+				runs[last].end = r.end
+			} else {
+				runs = append(runs, r)
+			}
+			return
+		}
+		if cells > smallBlock {
+			least := p.allowed(p.off(x.before, x.before+x.records))
+			if float64(x.records) <= least || x.records == 1 && float64(cells) <= rare*typical {
+				runs = append(runs, run{x.start, x.end, x.before, x.records})
+				return
+			}
+		}
+		left, right := p.divide(&x)
+		refine(left)
+		refine(right)
+	}
+	p.tile(p.a, p.b)
+	for _, x := range slices.Clone(p.blocks) {
+		if x.records > 0 {
+			bucket := x.start >> p.Levels
+			i := sort.Search(len(p.Counts), func(i int) bool { return uint64(p.Counts[i].Bucket) >= bucket })
+			typical = math.Ldexp(1, int(p.Levels)) / (float64(p.Counts[i].Records) + 1)
+		}
+		refine(x)
+	}
+	return runs
+}
+
+// allowed returns how many records a run may have that far from its target. Many cuts may be off at once, so that their slacks add up: what they have more than at the target is little beside what makes
+// such cuts rare.
+func (p *proposal) allowed(off float64) float64 {
+	deviations := min(off*p.eta/(0.7*math.Sqrt(float64(len(p.parts)))), fineReach)
+	least := p.grain * max(1, deviations*deviations/8)
+	if off <= p.fine {
+		return least
+	}
+	part := coarseness * p.finer * float64(len(p.parts))
+	if p.heavy {
+		part *= 2
+	}
+	return max(least, off/part)
+}
+
+// off returns the distance of the nearest target from ranks.
+func (p *proposal) off(from, to uint64) float64 {
+	i := sort.Search(len(p.targets), func(i int) bool { return p.targets[i] >= from })
+	least := math.Inf(1)
+	if i < len(p.targets) {
+		least = offOf(p.targets[i], from, to)
+	}
+	if i > 0 {
+		least = min(least, offOf(p.targets[i-1], from, to))
+	}
+	return least
+}
+
+func offOf(target, from, to uint64) float64 {
+	switch {
+	case target < from:
+		return float64(from - target)
+	case target > to:
+		return float64(target - to)
+	}
+	return 0
+}
+
+// massOf returns the weight of a run's cuts.
+func (p *proposal) massOf(r *run) exact.Uint128 {
+	return p.weightBefore(r.end).Sub(p.weightBefore(r.start))
+}
+
+// float returns a mass in the unit of masses.
+func (p *proposal) float(mass exact.Uint128) float64 {
+	return math.Ldexp(math.Ldexp(float64(mass.Hi), 64)+float64(mass.Lo), -int(p.unit))
+}
+
+// reach returns a score, in records, so large that all cuts with a larger one together weigh little beside those near their targets. It also finds whether cuts may be elsewhere than there, and how far off.
+func (p *proposal) reach(runs []run) float64 {
+	m := len(p.parts) - 1
+	exponent, off, wander := 40+2*float64(m), 0., 0.
+	all, masses := p.float(p.all), make([]float64, len(runs))
+	for i := range runs {
+		masses[i] = p.float(p.massOf(&runs[i]))
+	}
+	for _, t := range p.targets[1 : m+1] {
+		offOf := func(i int) float64 { return offOf(t, runs[i].before, runs[i].before+runs[i].records) }
+		nearest := sort.Search(len(runs), func(i int) bool { return runs[i].before > t }) - 1
+		if next := nearest + 1; next < len(runs) && offOf(next) < offOf(nearest) {
+			nearest = next
+		}
+		// Ranks that no cut has are off by so much at best, on both sides of a cut.
+		least := offOf(nearest)
+		off += 2 * least
+		mass := 0.
+		for i := nearest; i >= 0 && (offOf(i)-least)*p.eta <= 1; i-- {
+			mass += masses[i]
+		}
+		for i := nearest + 1; i < len(runs) && (offOf(i)-least)*p.eta <= 1; i++ {
+			mass += masses[i]
+		}
+		exponent += math.Log(all / mass)
+		if least*p.eta > 1 || p.eta*float64(p.n)/float64(m+1)*0.75 < math.Log(all/mass)+3 {
+			p.heavy = true
+		}
+		for i := range runs { // a score is at least what one cut is off
+			if more := offOf(i) - least; more > wander && math.Log(masses[i]/mass) > p.eta*more {
+				wander = more
+			}
+		}
+	}
+	orders, _ := math.Lgamma(float64(m + 1))
+	reach := off + max(exponent-orders, 40)/p.eta
+	if wander += off; wander > p.fine {
+		p.heavy, p.fine = true, min(1.5*wander, reach)
+	}
+	return reach
+}
+
+// crowded returns into how many pieces a run is cut because several cuts lie between two neighbouring records: where there are few records for a cut.
+func (p *proposal) crowded(runs []run) float64 {
+	m, gaps := float64(len(p.parts)-1), 0.
+	for _, r := range runs {
+		if p.wide(r) {
+			gaps++
+		}
+	}
+	together := min(m, 1+m/gaps+(m+1)/(p.eta*float64(max(p.n, 1))))
+	if together < 1.5 {
+		return 1
+	}
+	return math.Ceil(min(together*together, 1+3*m*m/gaps))
+}
+
+// pieces returns into how many pieces a run is cut, so that two cuts seldom share one: several lie between two records where there are few for a cut, or in what weighs much for its records.
+func (p *proposal) pieces(r run) int {
+	m, pieces := float64(len(p.parts)-1), 1.
+	if p.wide(r) {
+		pieces = p.crowd
+	}
+	if p.heavy {
+		pieces = max(pieces, math.Ceil(m*m*p.float(p.massOf(&r))/p.float(p.all)))
+	}
+	return int(pieces)
+}
+
+// wide tells whether a run is not just a record set apart.
+func (p *proposal) wide(r run) bool { return r.records == 0 || float64(r.records) <= p.grain }
+
+// layer returns the runs for a cut with a target: only those within the reach, longer ones farther off.
+func (p *proposal) layer(all []run, target uint64, reach float64) layer {
+	var l layer
+	put := func(r run) {
+		for _, r := range p.cutUp(r) {
+			// 2·before + records − 2·target, in halves of a record; counts are below 2⁶³.
+			off := float64(int64(r.before-target)) + float64(r.records)/2
+			l.runs, l.middle = append(l.runs, r), append(l.middle, off)
+			l.weight = append(l.weight, wideOf(p.float(p.massOf(&r))).times(wideExp(p.eta*float64(r.records))))
+		}
+	}
+	var last run
+	open := false
+	for i := range all {
+		r := all[i]
+		if offOf(target, r.before, r.before+r.records) > reach+1 {
+			continue
+		}
+		if open {
+			to := r.before + r.records
+			if float64(to-last.before) <= p.allowed(offOf(target, last.before, to)) {
+				last.end, last.records = r.end, to-last.before
+				continue
+			}
+			put(last)
+		}
+		last, open = r, true
+	}
+	put(last)
+	for i := range l.middle {
+		next := l.middle[min(i+1, len(l.middle)-1)]
+		l.fall = append(l.fall, wideExp(-p.eta*max(next-l.middle[i], 0)))
+	}
+	return l
+}
+
+// cutUp divides a run into pieces of about equal mass.
+func (p *proposal) cutUp(r run) []run {
+	pieces := p.pieces(r)
+	if pieces <= 1 || r.end-r.start < 2 {
+		return []run{r}
+	}
+	before, mass := p.weightBefore(r.start), p.massOf(&r)
+	step, _ := mass.QuoRem64(uint64(pieces))
+	var all []run
+	from, at := r.start, before
+	for range pieces - 1 {
+		at = at.Add(step)
+		if to := p.cutAt(at); to > from && to < r.end {
+			all = append(all, run{from, to, r.before, r.records})
+			from = to
+		}
+	}
+	return append(all, run{from, r.end, r.before, r.records})
+}
+
+// connect finds, for each run of a layer, those of the layer before that may have a smaller cut or the same.
+func (p *proposal) connect(j int) {
+	l := &p.layers[j]
+	if j == 0 {
+		return
+	}
+	i, from := 0, p.layers[j-1].runs
+	for _, r := range l.runs {
+		for i < len(from) && from[i].start < r.end {
+			i++
+		}
+		l.latest = append(l.latest, i)
+	}
+}
+
+// putCells divides the numbers N around n into cells, the wider the farther off, as far as scores are not the outside's, and puts a tail on either side. Where cuts may be elsewhere than at their targets, and
+// their N elsewhere than at n, more of them are narrow.
+func (p *proposal) putCells(reach float64) {
+	whole := func(x float64) uint64 { return uint64(max(1, min(math.Ceil(x), 1<<60))) }
+	width := func(n uint64) uint64 {
+		off := offOf(p.n, n, n)
+		if p.heavy || p.finer > 1 {
+			off -= 2 * p.fine
+		}
+		return whole(max(cellLoss/(p.eta*p.finer), off/(cellGrowth*p.finer)))
+	}
+	limit := whole(reach)
+	first, next := p.n, p.n
+	for first > 0 && p.n-first < limit {
+		step := min(width(first), first)
+		p.cells = append(p.cells, cell{first: first - step, last: first - 1, few: true, many: true})
+		first -= step
+	}
+	if first > 0 {
+		p.cells = append(p.cells, cell{first: 0, last: first - 1, many: true})
+	}
+	for next-p.n < limit {
+		step := width(next)
+		p.cells = append(p.cells, cell{first: next, last: next + step - 1, few: true, many: true})
+		next += step
+	}
+	p.cells = append(p.cells, cell{first: next, last: math.MaxUint64, few: true})
+	for i := range p.cells {
+		p.fill(&p.cells[i])
+	}
+}
+
+// twice returns twice the N that gaps are compared with, as a sum.
+func (c *cell) twice() (x, y uint64) {
+	switch {
+	case !c.few:
+		return c.last, c.last
+	case !c.many:
+		return c.first, c.first
+	}
+	return c.first, c.last
+}
+
+// width returns last − first for a cell that is compared with its middle, and 0 for a tail.
+func (c *cell) width() uint64 {
+	if c.few && c.many {
+		return c.last - c.first
+	}
+	return 0
+}
+
+// excess returns how many records more a cell's N wants in gap j than are between its targets.
+func (p *proposal) excess(c *cell, j int) float64 {
+	x, y := c.twice()
+	want := exact.Product(p.parts[j], x).Add(exact.Product(p.parts[j], y))
+	have := exact.Product(p.targets[j+1]-p.targets[j], p.den).Shl(1)
+	diff := distance(want, have)
+	f := (math.Ldexp(float64(diff.Hi), 64) + float64(diff.Lo)) / (2 * float64(p.den))
+	if want.Less(have) {
+		return -f
+	}
+	return f
+}
+
+// cost returns the exponent of a gap that has so many records more than wanted.
+func (c *cell) cost(eta, more float64) float64 {
+	if more > 0 && c.many || more < 0 && c.few {
+		return -eta * math.Abs(more)
+	}
+	return 0
+}
+
+// fill computes a cell's sums.
+func (p *proposal) fill(c *cell) {
+	m := len(p.layers)
+	c.ways, c.messages = make([][]wide, m), make([][]wide, m)
+	for j := range p.layers {
+		l, excess := &p.layers[j], p.excess(c, j)
+		if j == 0 {
+			c.ways[0] = make([]wide, len(l.runs))
+			for i, x := range l.middle {
+				c.ways[0][i] = wideExp(c.cost(p.eta, x-excess))
+			}
+		} else {
+			c.ways[j] = p.convolve(&p.layers[j-1], l, c.messages[j-1], excess, c)
+		}
+		c.messages[j] = make([]wide, len(l.runs))
+		for i, x := range c.ways[j] {
+			c.messages[j][i] = x.times(l.weight[i])
+		}
+	}
+	excess := p.excess(c, m)
+	for i, x := range p.layers[m-1].middle {
+		c.total = c.total.plus(c.messages[m-1][i].times(wideExp(c.cost(p.eta, -x-excess))))
+	}
+}
+
+// all ways of a cell, with what its width may add.
+func (p *proposal) weightOf(c *cell) wide {
+	return c.total.times(wideExp(p.eta * float64(c.width()) / 2))
+}
+
+// convolve returns, for each run of a layer, the sum over the runs u of the layer before, as far as they may come before it, of messages[u]·exp(−η·|middle − middle_u − excess|), where a tail has
+// exponent 0 on one side. It is linear in the number of runs: those u whose gap is too large are a sum that falls from run to run; the others are a window.
+func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c *cell) []wide {
+	out := make([]wide, len(to.runs))
+	one := wide{m: 1}
+	fall := func(on bool, i int) wide {
+		if on {
+			return from.fall[i]
+		}
+		return one
+	}
+	var many wide // of the first runs, as seen from the last of them
+	next := 0     // how many they are
+	// The window of the others: front holds, for each run from its start to mid, the sum from it to mid as seen from it; back that of the runs from mid on as seen from mid.
+	front, far := make([]wide, len(from.runs)), make([]wide, len(from.runs))
+	var back, reach wide
+	start, mid, end := 0, 0, 0
+	for v := range out {
+		x, limit := to.middle[v]-excess, to.latest[v]
+		for next < limit && from.middle[next] <= x {
+			if next > 0 {
+				many = many.times(fall(c.many, next-1))
+			}
+			many = many.plus(messages[next])
+			next++
+		}
+		sum := wide{}
+		if next > 0 {
+			sum = many
+			if c.many {
+				sum = sum.times(wideExp(-p.eta * max(x-from.middle[next-1], 0)))
+			}
+		}
+		if start = next; end <= start {
+			end, mid, back = start, start, wide{}
+		}
+		for ; end < limit; end++ {
+			if end == mid {
+				reach = one
+			} else {
+				reach = reach.times(fall(c.few, end-1))
+			}
+			back = back.plus(messages[end].times(reach))
+		}
+		if mid <= start && start < end { // turn over: all of the window to the front
+			mid, back = end, wide{}
+			for i := end - 1; i >= start; i-- {
+				front[i], far[i] = messages[i], fall(c.few, i)
+				if i < end-1 {
+					front[i] = front[i].plus(front[i+1].times(far[i]))
+					far[i] = far[i].times(far[i+1])
+				}
+			}
+		}
+		if start < end {
+			window := front[start].plus(back.times(far[start]))
+			if c.few {
+				window = window.times(wideExp(-p.eta * max(from.middle[start]-x, 0)))
+			}
+			sum = sum.plus(window)
+		}
+		out[v] = sum
+	}
+	return out
+}
+
+// putOdds computes the integers that cells and the outside are drawn by.
+func (p *proposal) putOdds(reach float64) {
+	m := float64(len(p.layers))
+	orders, _ := math.Lgamma(m + 1)
+	weights := make([]wide, 0, len(p.cells)+1)
+	for i := range p.cells {
+		weights = append(weights, p.weightOf(&p.cells[i]))
+	}
+	weights = append(weights, wideExp(m*math.Log(p.float(p.all))-orders-p.eta*reach))
+	for _, w := range weights {
+		p.total = p.total.plus(w)
+	}
+	for _, w := range weights {
+		p.odds = append(p.odds, oddsOf(w.over(p.total)))
+	}
+}
+
+// oddsOf returns an integer that is more than so large a part of all odds.
+func oddsOf(part float64) uint64 { return 1 + uint64(part*oddsPart) }
+
+// draw draws cuts, or nothing.
+func (p *proposal) draw() (d proposed, ok bool) {
+	m := len(p.layers)
+	i := p.sampler.Pick(1<<oddsBits, slices.Values(p.odds))
+	if i == len(p.odds) {
+		return d, false
+	}
+	d.odds = append(make([]uint64, 0, m+1), p.odds[i])
+	d.cuts = make([]uint64, m)
+	if i == len(p.cells) {
+		all := block{start: p.a, end: p.b + 1}
+		for j := range d.cuts {
+			d.cuts[j] = p.within(&all)
+		}
+		slices.Sort(d.cuts)
+		return d, true
+	}
+	c := &p.cells[i]
+	d.inside, d.path = c, make([]run, m)
+	// From the last cut to the first, each given the one after it.
+	x, limit, ways := 0., len(p.layers[m-1].runs), c.total
+	for j := m - 1; j >= 0; j-- {
+		l := &p.layers[j]
+		x -= p.excess(c, j+1)
+		order := newOutward(l.middle[:limit], x)
+		k := p.sampler.Pick(1<<oddsBits, p.oddsOfRuns(l, c, j, order, x, ways))
+		if k == limit {
+			return d, false
+		}
+		u := order.at(k)
+		d.path[j] = l.runs[u]
+		d.odds = append(d.odds, p.oddsOfRun(l, c, j, u, x, ways))
+		if j > 0 {
+			x, limit, ways = l.middle[u], l.latest[u], c.ways[j][u]
+		}
+	}
+	for j, r := range d.path {
+		d.cuts[j] = p.within(&block{start: r.start, end: r.end})
+	}
+	d.gaps, d.slack = p.bound(c, d.path)
+	return d, true
+}
+
+// ratio returns a constant, nearly 1/total, times the masses over the odds by which something was drawn, as num/den.
+func (p *proposal) ratio(d *proposed) (num, den *big.Int) {
+	m := uint(len(p.layers))
+	num, den = big.NewInt(1<<10-1), new(big.Int).SetUint64(uint64(p.total.m*0x1p52)) // m has 52 bits behind its point
+	if shift := p.total.e - 52 + 10; shift >= 0 {
+		den.Lsh(den, uint(shift))
+	} else {
+		num.Lsh(num, uint(-shift))
+	}
+	if d.inside == nil { // m cuts of all, in any order
+		for k := range m {
+			num.Mul(num, p.all.Big())
+			den.Mul(den, big.NewInt(int64(k+1)))
+		}
+	}
+	for i := range d.path {
+		num.Mul(num, p.massOf(&d.path[i]).Big())
+	}
+	den.Lsh(den, p.unit*m)
+	for _, odds := range d.odds {
+		den.Mul(den, new(big.Int).SetUint64(odds))
+	}
+	return num.Lsh(num, oddsBits*uint(len(d.odds))), den
+}
+
+// oddsOfRun returns the integer by which a run of a layer is drawn, given the one after it, x being where the next gap wants the cut and ways the sum over all runs.
+func (p *proposal) oddsOfRun(l *layer, c *cell, j, u int, x float64, ways wide) uint64 {
+	return oddsOf(c.messages[j][u].times(wideExp(c.cost(p.eta, x-l.middle[u]))).over(ways))
+}
+
+func (p *proposal) oddsOfRuns(l *layer, c *cell, j int, order outward, x float64, ways wide) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for k := range order.left + order.right {
+			if !yield(p.oddsOfRun(l, c, j, order.at(k), x, ways)) {
+				return
+			}
+		}
+	}
+}
+
+// An outward is an order of sorted numbers by turns from the left and the right of a place between them.
+type outward struct{ left, right int }
+
+func newOutward(sorted []float64, x float64) outward {
+	i := sort.Search(len(sorted), func(i int) bool { return sorted[i] > x })
+	return outward{i, len(sorted) - i}
+}
+
+// at returns the index of the k-th in the order.
+func (o outward) at(k int) int {
+	both := min(o.left, o.right)
+	switch {
+	case k < 2*both && k%2 == 0:
+		return o.left - 1 - k/2
+	case k < 2*both:
+		return o.left + k/2
+	case o.left > o.right:
+		return o.left - 1 - (k - both)
+	}
+	return o.left + (k - both)
+}
+
+// bound returns a lower bound of the score of cuts in these runs if N is in the cell, in units of 1/(2·den): what the middles of the gaps are off, less what records and numbers N may be off the middles.
+func (p *proposal) bound(c *cell, path []run) (gaps, slack exact.Uint128) {
+	slack = exact.Product(c.width(), p.den)
+	x, y := c.twice()
+	var last exact.Uint128 // den times twice the middle of a run's numbers of records before a cut
+	for j, part := range p.parts {
+		next := exact.Product(p.n, p.den).Shl(1)
+		if j < len(path) {
+			r := path[j]
+			next = exact.Product(r.before, p.den).Shl(1).Add(exact.Product(r.records, p.den))
+			slack = slack.Add(exact.Product(r.records, p.den).Shl(1))
+		}
+		have, want := next, last.Add(exact.Product(part, x)).Add(exact.Product(part, y)) // the gap is next − last
+		if want.Less(have) && c.many || have.Less(want) && c.few {
+			gaps = gaps.Add(distance(have, want))
+		}
+		last = next
+	}
+	return gaps, slack
+}
