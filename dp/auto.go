@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/recursive"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
@@ -37,7 +38,7 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"recursive", "recursive:power=0.5", "tree", "tree:height=2", "tree:bins=1024", "independent"}
+var candidates = []string{"joint", "recursive", "tree", "tree:height=2", "tree:bins=1024"}
 
 // caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
 const caution = 1.3
@@ -80,9 +81,16 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
+		if e.joint() && o.apart(len(asked), records) < leastApart {
+			continue
+		}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
-		rehearsals := min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals)
+		steps := uint64(rehearsalSteps)
+		if e.joint() { // which takes nearly all of what Work says
+			steps /= 8
+		}
+		rehearsals := min(max(steps/Work(o, g), 2), maxRehearsals)
 		logMean, logMax := 0.0, 0.0
 		for _, s := range shapes {
 			for range rehearsals {
@@ -97,6 +105,20 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	}
 	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare(a.badness(), b.badness()) })
 	return all, nil
+}
+
+// leastApart is how many times exp(1) less a draw must weigh that puts two quantiles in one place, for joint draws to be worth a rehearsal: with less they crowd where the prior weighs most, and take long.
+const leastApart = 4
+
+// apart returns that exponent, for so many quantiles of so many records.
+func (o Options) apart(quantiles int, records uint64) float64 {
+	arity, _ := o.Estimator.tree(quantiles)
+	levels := float64(recursive.Depth(quantiles, arity))
+	epsilon := float64(o.Epsilon) / epsilonUnit / levels
+	if o.NanoRho > 0 {
+		epsilon = math.Sqrt(8 * float64(o.NanoRho) / epsilonUnit / levels)
+	}
+	return epsilon / 2 / float64(max(o.Contributions, 1)) * float64(records) / float64(quantiles+1)
 }
 
 // A shape is a data set that stands for many.

@@ -28,7 +28,7 @@ type Sampler interface {
 	// Chooser returns a chooser among items, of which there is at least one. It owns items until the next call of Chooser, which ends its own life.
 	Chooser(rate *Rate, items []Item) Chooser
 	// Pick returns the index of a weight, each with probability weight/total, and how many there are with what is left. Weights sum to at most total, which is positive, and are the same
-	// whenever they are asked for.
+	// whenever they are asked for: it panics where it sees that they do not.
 	Pick(total uint64, weights iter.Seq[uint64]) int
 	// AcceptRatio is true with probability num/den·exp(−rate·k), or with num/den·exp(rate·k) if grows is set, which is at most 1: it panics where it sees that it is not. num and den are
 	// positive, and are not changed.
@@ -178,10 +178,13 @@ func ratioTimesExp(rate *Rate, k Uint128, grows bool, num, den *big.Int, width, 
 func (g *Generator) Pick(total uint64, weights iter.Seq[uint64]) int {
 	x, i := g.Uniform(From64(total)).Lo, 0
 	for w := range weights {
+		if total < w {
+			panic("exact: weights above their total")
+		}
 		if x < w {
 			return i
 		}
-		x -= w
+		x, total = x-w, total-w
 		i++
 	}
 	return i

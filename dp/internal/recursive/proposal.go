@@ -292,7 +292,7 @@ func (p *proposal) layer(all []run, target uint64, reach float64) layer {
 	open := false
 	for i := range all {
 		r := all[i]
-		if offOf(target, r.before, r.before+r.records) > reach+1 {
+		if offOf(target, r.before, r.before+r.records) > reach+2 { // joint.md, lemma 3
 			continue
 		}
 		if open {
