@@ -166,6 +166,62 @@ func TestSlicesNeedRoom(t *testing.T) {
 	}
 }
 
+// A rateSampler notes the rates of choices and the noise of counts.
+type rateSampler struct {
+	exact.NoiseSampler
+	rates, scales []string
+}
+
+func (s *rateSampler) Chooser(rate *exact.Rate, items []exact.Item) exact.Chooser {
+	s.rates = append(s.rates, rate.Rat().RatString())
+	return s.NoiseSampler.Chooser(rate, items)
+}
+
+func (s *rateSampler) Noisy(count uint64, noise exact.Noise) int64 {
+	if l, ok := noise.(*exact.Laplace); ok {
+		s.scales = append(s.scales, l.Scale().RatString())
+	}
+	return s.NoiseSampler.Noisy(count, noise)
+}
+
+// What a draw spends is decided by the options alone, and all of it.
+func TestSlicesSpendWhatOptionsSay(t *testing.T) {
+	e, err := ParseEstimator("slice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := linear(t, 0, 100, 1000)
+	spent := func(records uint64, o Options) *rateSampler {
+		t.Helper()
+		data := sketch.NewBinned(g)
+		for i := range 1000 {
+			if err := data.AddBucket(i+1, records/1000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.Quantiles, o.Estimator, o.Records = []float64{0.3, 0.7}, e, 100_000
+		s := &rateSampler{NoiseSampler: exact.New()}
+		if _, err := release(data, o, s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	want := spent(100_000, Options{Epsilon: 4e9})
+	f := func(name string, got *rateSampler) {
+		t.Helper()
+		if !slices.Equal(got.rates[:2], want.rates[:2]) || !slices.Equal(got.scales[:2], want.scales[:2]) {
+			t.Errorf("%s: rates %v and scales %v, want %v and %v", name, got.rates[:2], got.scales[:2], want.rates, want.scales)
+		}
+	}
+	f("few records", spent(1000, Options{Epsilon: 4e9}))
+	f("replace-one with twice the ε", spent(100_000, Options{Epsilon: 8e9, Neighbours: ReplaceOne}))
+	f("measured with half of twice the ε", spent(100_000, Options{Epsilon: 8e9, Confidence: 0.9, ConfidenceShare: 0.5}))
+	// With c records everything but the width's part is divided by c.
+	if got := spent(100_000, Options{Epsilon: 4e9, Contributions: 2}); got.scales[0] == want.scales[0] || got.rates[0] == want.rates[0] {
+		t.Errorf("two contributions: rates %v and scales %v, the same as of one", got.rates, got.scales)
+	}
+}
+
 // Bins are runs of buckets of nearly equal weight, and a cut of a bin is as far into its weight.
 func TestBinsDivideThePrior(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

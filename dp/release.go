@@ -95,8 +95,8 @@ type Options struct {
 	Confidence float64
 	// ConfidenceShare is that part, in (0, 1), read to nine decimals. 0 means 0.1.
 	ConfidenceShare float64
-	// Records is about how many records there are, from public knowledge or an earlier release: a hint for the choice of an estimator, at most 2^40. 0 means not known, and
-	// then 10,000.
+	// Records is about how many records there are, from public knowledge or an earlier release: a hint for the choice of an estimator, for how many bins a density has, and for how wide slices
+	// are or whether they are refused. At most 2^40. 0 means not known, and then 10,000.
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative

@@ -44,7 +44,7 @@ how far its rank is from the quantile's.`,
 	neighbours := addChoice(cmd, "neighbours", "what --epsilon protects: that a unit is there, or which records it has", dp.AddRemove.String(), dp.AddRemove.String(), dp.ReplaceOne.String())
 	format := addFormat(cmd)
 	f := cmd.Flags()
-	f.Uint64Var(&records, "n-hint", 0, "about how many records the window has, if that is public: helps auto to choose (default: what the metric's declaration says, or 10000)")
+	f.Uint64Var(&records, "n-hint", 0, "about how many records the window has, if that is public: helps auto to choose, and says how wide slices are (default: what the metric's declaration says, or 10000)")
 	f.Float64Var(&confidence, "confidence", 0, "give an interval for the rank error of each answer; all hold with this probability, such as 0.95")
 	f.Float64Var(&share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")
 	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")

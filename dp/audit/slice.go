@@ -7,6 +7,7 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/slice"
+	noisytree "github.com/quietile/quietile/dp/internal/tree"
 )
 
 // sliceCases are the slice estimator with slices that stay apart and that meet, in both of the ways that its proof tells apart.
@@ -30,7 +31,29 @@ func sliceCases() []Case {
 			[]uint64{10, 0, 10}, []uint64{10, 1, 10}),
 		pair(sliceCase(slice.Problem{Weights: []uint64{1, 1, 1}, Quantiles: []int64{u / 4, 3 * u / 4}, Width: 4, Shares: [3]uint64{1, 3, 4}}, 8, 1, -1),
 			[]uint64{4, 0, 4}, []uint64{4, 1, 4}),
+		measuredSliceCase(slice.Problem{Weights: []uint64{1, 1}, Quantiles: []int64{u / 2}, Width: 1}, 4, 1, 1, 2),
+		measuredSliceCase(slice.Problem{Weights: []uint64{1, 1}, Quantiles: []int64{u / 2}, Width: 1}, 8, 2, 2, 1),
 	}
+}
+
+// measuredSliceCase is slices whose answers' rank errors are measured with an epsilon of its own.
+func measuredSliceCase(p slice.Problem, epsilon, measured int64, contributions, records int) Case {
+	c := sliceCase(p, epsilon, contributions, records)
+	ruler := noisytree.Problem{Buckets: len(p.Quantiles) + 1, Branching: 2, Unrooted: true, Epsilon: measured * slice.Unit, Contributions: uint64(contributions)}
+	measure := noisyTreeAnswer(ruler, noisytree.Measure, 0, 2)
+	c.Mechanism, c.Epsilon = "rank error", float64(epsilon+measured)
+	c.Setting = "slices, " + c.Setting
+	p.Epsilon, p.Contributions, p.Shares = epsilon*slice.Unit, uint64(contributions), [3]uint64{1, 2, 3}
+	var between []uint64
+	cuts := sliceAnswer(p, slicer{count: slice.Records, ranks: slice.Ranks, answer: func(p *slice.Problem, ranks []int64, s exact.Sampler) (cuts []uint64) {
+		cuts, between = slice.AnswerAndCount(p, ranks, s)
+		return cuts
+	}})
+	c.Answer = func(records []uint64, s exact.Sampler) []uint64 {
+		answer := cuts(records, s)
+		return append(answer, measure(between, s)...)
+	}
+	return c
 }
 
 // sliceCase audits the slice estimator with an epsilon in whole numbers. The gap condition does not matter to privacy and is left alone: slices meet.

@@ -162,12 +162,13 @@ func (d sliceDraft) answer(p *slice.Problem, ranks []int64, s exact.Sampler) []u
 }
 
 func TestAFlawlessDraftHasTheLawOfTheSlices(t *testing.T) {
-	for _, quantiles := range [][]int64{{u / 2}, {u / 4, u / 2}, {u / 4, u / 2, 3 * u / 4}} {
-		p := slice.Problem{Weights: []uint64{1, 1}, Quantiles: quantiles, Width: 1, Epsilon: 12 * slice.Unit, Contributions: 1, Shares: [3]uint64{1, 8, 3}}
+	f := func(epsilon, contributions int64, quantiles ...int64) {
+		t.Helper()
+		p := slice.Problem{Weights: []uint64{1, 1}, Quantiles: quantiles, Width: 1, Epsilon: epsilon * slice.Unit, Contributions: uint64(contributions), Shares: [3]uint64{1, 8, 3}}
 		if len(quantiles) == 3 {
 			p.Branching, p.Height = 2, 2
 		}
-		release, draft := sliceCase(p, 12, 1, 0).Answer, sliceAnswer(p, sliceDraft{}.slicer())
+		release, draft := sliceCase(p, epsilon, int(contributions), 0).Answer, sliceAnswer(p, sliceDraft{}.slicer())
 		for _, records := range [][]uint64{{0, 0}, {2, 1}} {
 			want, err := Enumerate(func(s exact.Sampler) []uint64 { return release(records, s) })
 			if err != nil {
@@ -177,9 +178,14 @@ func TestAFlawlessDraftHasTheLawOfTheSlices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			equalLaws(t, fmt.Sprintf("q %v, records %v", quantiles, records), got, want)
+			equalLaws(t, fmt.Sprintf("q %v, c %d, records %v", quantiles, contributions, records), got, want)
 		}
 	}
+	f(12, 1, u/2)
+	f(12, 1, u/4, u/2)
+	f(12, 1, u/4, u/2, 3*u/4)
+	f(24, 2, u/2)
+	f(24, 2, u/4, u/2)
 }
 
 // What is drawn late and refined has the law of what is placed first: each record in one of its bucket's cells, as buckets of a finer grid.
@@ -500,9 +506,9 @@ func sliceLoss(t *testing.T, p *slice.Problem, records int, answer func(*slice.P
 
 // Lemma 3 of slice.md, which cannot be improved for wide slices. It is about records in their cells, so there is one in each bucket.
 func TestSlicesAroundMovedRanksLoseTheirShare(t *testing.T) {
-	f := func(width uint64, records int, least float64, quantiles ...int64) {
+	f := func(width, contributions uint64, records int, least float64, quantiles ...int64) {
 		t.Helper()
-		p := &slice.Problem{Weights: []uint64{1, 1}, Quantiles: quantiles, Width: width, Epsilon: 12 * slice.Unit, Contributions: 1, Shares: [3]uint64{1, 2, 3}}
+		p := &slice.Problem{Weights: []uint64{1, 1}, Quantiles: quantiles, Width: width, Epsilon: 12 * slice.Unit, Contributions: contributions, Shares: [3]uint64{1, 2, 3}}
 		eta, _ := sliceDraft{}.rate(p).Rat().Float64()
 		claimed := 2 * eta
 		loss := sliceLoss(t, p, records, slice.Answer)
@@ -511,10 +517,11 @@ func TestSlicesAroundMovedRanksLoseTheirShare(t *testing.T) {
 			t.Errorf("width %d, q %v: loss %v of %v", width, quantiles, loss, claimed)
 		}
 	}
-	f(1, 3, 0.7, u/4, u/2)
-	f(2, 4, 0.98, u/4, u/2)
-	f(1, 2, 0.8, u/4, u/2, 3*u/4)
-	f(3, 7, 0.98, u/2)
+	f(1, 1, 3, 0.7, u/4, u/2)
+	f(2, 1, 4, 0.98, u/4, u/2)
+	f(1, 1, 2, 0.8, u/4, u/2, 3*u/4)
+	f(3, 1, 7, 0.98, u/2)
+	f(2, 2, 4, 0.85, u/4, u/2) // a step is one record, whose loss is 2η
 
 	wrong := func(flaws sliceFlaws, contributions uint64, least float64) {
 		t.Helper()

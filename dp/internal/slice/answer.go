@@ -16,6 +16,21 @@ func Answer(p *Problem, ranks []int64, s exact.Sampler) []uint64 {
 	return cuts
 }
 
+// AnswerAndCount answers as [Answer] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they are those of
+// the positions that were drawn for the records, for a mechanism that takes its turn after this one.
+func AnswerAndCount(p *Problem, ranks []int64, s exact.Sampler) (cuts, between []uint64) {
+	cuts, before := answer(p, ranks, s)
+	n, last := uint64(0), uint64(0)
+	for _, c := range p.Counts {
+		n += c.Records
+	}
+	for _, b := range append(before, n) {
+		between = append(between, b-last)
+		last = b
+	}
+	return cuts, between
+}
+
 // answer also returns the number of records before each cut.
 func answer(p *Problem, ranks []int64, s exact.Sampler) (cuts, before []uint64) {
 	width := p.width()

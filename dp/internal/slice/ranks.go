@@ -1,6 +1,8 @@
 package slice
 
 import (
+	"math/big"
+
 	"github.com/quietile/quietile/dp/exact"
 )
 
@@ -30,15 +32,16 @@ func (p *Problem) shape() (branching, height int) {
 	return branching, height
 }
 
-// eachNode calls f for the nodes whose signed sum covers the first quantiles, as many as prefix says. Where most of a node is covered, it is taken as a whole less what is not.
-func eachNode(prefix, branching, height int, f func(v node, sign int64)) {
+// eachNode calls f for the nodes whose signed sum covers the first of m quantiles, as many as prefix says. Where most of a node is covered, it is taken as a whole less what is not.
+// Nodes without a quantile are left out.
+func eachNode(prefix, m, branching, height int, f func(v node, sign int64)) {
 	for level := range height {
 		digit := prefix
 		if level < height-1 {
 			digit = prefix % branching
 		}
 		if level < height-1 && 2*digit > branching {
-			for i := prefix; i < prefix-digit+branching; i++ {
+			for i := prefix; i < min(prefix-digit+branching, m); i++ { // m is the number of nodes of the level
 				f(node{level, i}, -1)
 			}
 			prefix += branching
@@ -48,26 +51,35 @@ func eachNode(prefix, branching, height int, f func(v node, sign int64)) {
 			}
 		}
 		prefix /= branching
+		m = (m-1)/branching + 1
 	}
 }
 
-// Ranks returns a rank for each quantile: that in the noisy number of records, plus the noise of the nodes that cover it and all quantiles before it, signed. Every node has its own noise,
-// drawn once.
+// Ranks returns a rank for each quantile: that in the noisy number of records, rounded half up, plus the noise of the nodes that cover it and all quantiles before it, signed. Every node has its
+// own noise, drawn once. Ranks are kept within ±maxRank; their sums are not.
 func Ranks(p *Problem, records int64, s exact.NoiseSampler) []int64 {
 	noise, drawn := laplace(p.rankScale()), map[node]int64{}
 	branching, height := p.shape()
 	ranks := make([]int64, len(p.Quantiles))
 	for j, q := range p.Quantiles {
 		nominal, _ := exact.Product(uint64(q), uint64(records)).Add(exact.From64(Unit / 2)).QuoRem64(Unit)
-		ranks[j] = int64(nominal.Lo)
-		eachNode(j+1, branching, height, func(v node, sign int64) {
+		sum := new(big.Int).SetUint64(nominal.Lo)
+		eachNode(j+1, len(p.Quantiles), branching, height, func(v node, sign int64) {
 			x, ok := drawn[v]
 			if !ok {
-				x = min(max(s.Noisy(0, noise), -maxNoise), maxNoise)
+				x = s.Noisy(0, noise)
 				drawn[v] = x
 			}
-			ranks[j] += sign * x
+			sum.Add(sum, new(big.Int).Mul(big.NewInt(sign), big.NewInt(x)))
 		})
+		switch {
+		case sum.Cmp(big.NewInt(maxRank)) > 0:
+			ranks[j] = maxRank
+		case sum.Cmp(big.NewInt(-maxRank)) < 0:
+			ranks[j] = -maxRank
+		default:
+			ranks[j] = sum.Int64()
+		}
 	}
 	return ranks
 }

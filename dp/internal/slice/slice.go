@@ -15,7 +15,7 @@ import (
 // Unit is the denominator of quantiles and of ε: both are integers in billionths.
 const Unit = 1_000_000_000
 
-// Bounds of a [Problem]. Ranks and numbers of records are kept to ±maxRank, and the noise of a node to ±maxNoise, which is beyond all that occurs (slice.md, "What is left out").
+// Bounds of a [Problem]. Ranks and numbers of records are kept to ±maxRank, which changes nothing for data that a sketch can hold (slice.md, "What is left out").
 const (
 	maxLevels    = 40
 	maxEpsilon   = 1000 * Unit
@@ -25,8 +25,8 @@ const (
 	maxWidth     = 1 << 40
 	maxScale     = 1 << 30
 	maxUnit      = 1 << 28 // contributions: times 10⁹ and the height of a tree they are below 2⁶³
-	maxNoise     = 1 << 41 // times the nodes of a rank, at most maxQuantiles, below maxRank
-	maxRank      = 1 << 61
+	maxRecords   = 1 << 61 // of the guess
+	maxRank      = 1<<63 - 1 - 4*maxWidth
 )
 
 // failure is the probability, over all neighbours together, with which noise may take more of the room between two slices than the gap condition leaves it; and the one with which an
@@ -50,7 +50,7 @@ type Count struct {
 type Problem struct {
 	Levels        uint      // a bucket has 2^Levels cells; at most 40
 	Weights       []uint64  // prior weight of each bucket; positive, summing to less than 2⁶³
-	Counts        []Count   // buckets ascending, with at least one record each; buckets left out are empty; records sum to less than 2⁶¹
+	Counts        []Count   // buckets ascending, with at least one record each; buckets left out are empty; records sum to less than 2⁶²
 	Quantiles     []int64   // in billionths, strictly ascending, within (0, Unit); between 1 and 2²⁰ of them
 	Epsilon       int64     // of the whole release, in billionths, positive and at most 1000·Unit
 	Shares        [3]uint64 // of Epsilon, for the number of records, the ranks and the answers: positive, with a sum below 2³²; all 0 means 1, 4 and 3
@@ -76,7 +76,7 @@ func (p *Problem) Check() error {
 		return fmt.Errorf("%w: epsilon of %d billionths is not in [1, %d]", ErrProblem, p.Epsilon, int64(maxEpsilon))
 	case p.Contributions == 0 || p.Contributions > maxUnit:
 		return fmt.Errorf("%w: contributions %d is not in [1, %d]", ErrProblem, p.Contributions, maxUnit)
-	case p.Records >= maxRank:
+	case p.Records >= maxRecords:
 		return fmt.Errorf("%w: records %d are not below 2^61", ErrProblem, p.Records)
 	case p.Width > maxWidth:
 		return fmt.Errorf("%w: width %d is more than 2^40", ErrProblem, p.Width)
@@ -154,8 +154,8 @@ func (p *Problem) slacks() []float64 {
 	branching, height := p.shape()
 	for i := range slacks {
 		apart := map[node]int64{} // the nodes of the difference of the two ranks
-		eachNode(i+1, branching, height, func(v node, sign int64) { apart[v] -= sign })
-		eachNode(i+2, branching, height, func(v node, sign int64) { apart[v] += sign })
+		eachNode(i+1, len(p.Quantiles), branching, height, func(v node, sign int64) { apart[v] -= sign })
+		eachNode(i+2, len(p.Quantiles), branching, height, func(v node, sign int64) { apart[v] += sign })
 		k := 0. // all signs differ by at most 1
 		for _, sign := range apart {
 			k += float64(sign * sign)
@@ -165,7 +165,7 @@ func (p *Problem) slacks() []float64 {
 	return slacks
 }
 
-// leastWidth returns the width for which an answer leaves its slice with a probability of at most failure even if all records, as many as guessed, are in the bucket with the least weight.
+// leastWidth returns a width for which an answer leaves its slice with a probability of about failure at most if all records, as many as guessed, are evenly in the bucket with the least weight.
 func (p *Problem) leastWidth() uint64 {
 	total, least := 0., math.Inf(1)
 	for _, w := range p.Weights {
@@ -247,19 +247,9 @@ func Solve(p *Problem, s exact.NoiseSampler) []uint64 {
 	return Answer(p, Ranks(p, Records(p, s), s), s)
 }
 
-// SolveAndCount solves as [Solve] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they are those of
-// the positions that were drawn for the records, for a mechanism that takes its turn after this one.
+// SolveAndCount solves as [Solve] does, and counts as [AnswerAndCount] does.
 func SolveAndCount(p *Problem, s exact.NoiseSampler) (cuts, between []uint64) {
-	cuts, before := answer(p, Ranks(p, Records(p, s), s), s)
-	n, last := uint64(0), uint64(0)
-	for _, c := range p.Counts {
-		n += c.Records
-	}
-	for _, b := range append(before, n) {
-		between = append(between, b-last)
-		last = b
-	}
-	return cuts, between
+	return AnswerAndCount(p, Ranks(p, Records(p, s), s), s)
 }
 
 // Records returns a noisy number of records, at least 0.
@@ -268,7 +258,7 @@ func Records(p *Problem, s exact.NoiseSampler) int64 {
 	for _, c := range p.Counts {
 		n += c.Records
 	}
-	return min(max(s.Noisy(n, laplace(p.countScale())), 0), maxRank)
+	return max(s.Noisy(n, laplace(p.countScale())), 0)
 }
 
 func laplace(scale *big.Rat) *exact.Laplace {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -170,13 +171,16 @@ func TestNodesCoverPrefixes(t *testing.T) {
 			for h := 1; 1<<(h-1) <= m; h++ {
 				for prefix := 1; prefix <= m; prefix++ {
 					covered := make([]int64, m)
-					eachNode(prefix, b, h, func(v node, sign int64) {
+					eachNode(prefix, m, b, h, func(v node, sign int64) {
 						size := 1
 						for range v.level {
 							size *= b
 						}
 						for j := v.index * size; j < min((v.index+1)*size, m); j++ {
 							covered[j] += sign
+						}
+						if v.index*size >= m {
+							t.Errorf("m %d, branching %d, height %d, prefix %d: node %+v has no quantile", m, b, h, prefix, v)
 						}
 						if v.level >= h {
 							t.Errorf("a node of level %d in a tree of height %d", v.level, h)
@@ -203,5 +207,36 @@ func BenchmarkSolve(b *testing.B) {
 	}
 	for b.Loop() {
 		Solve(p, exact.New())
+	}
+}
+
+// What the noise and the answers spend, for one record and for several of a unit.
+func TestScalesAndRatesAreThoseOfTheirShares(t *testing.T) {
+	for _, c := range []uint64{1, 2, 3} {
+		p := &Problem{Levels: 40, Weights: ones(4), Quantiles: even(3), Epsilon: 12 * Unit, Contributions: c, Shares: [3]uint64{1, 2, 3}, Width: 1, Branching: 2, Height: 2}
+		f := func(name string, got, want *big.Rat) {
+			t.Helper()
+			if got.Cmp(want) != 0 {
+				t.Errorf("c %d: %s %s, want %s", c, name, got.RatString(), want.RatString())
+			}
+		}
+		n := int64(c)
+		f("count scale", p.countScale(), big.NewRat(n, 2))
+		f("rank scale", p.rankScale(), big.NewRat(2*n, 4))
+		eta := big.NewRat(6, n)
+		eta.Sub(eta, big.NewRat(3, 4)).Quo(eta, big.NewRat(2, 1)) // (1/1 + 1/2)/2 for ln 2
+		f("rate", p.rate(1), eta)
+	}
+}
+
+// No public number depends on the records.
+func TestTheWidthDoesNotDependOnRecords(t *testing.T) {
+	p := &Problem{Levels: 40, Weights: ones(64), Quantiles: even(9), Epsilon: Unit, Contributions: 1, Records: 10_000}
+	width := p.width()
+	for _, records := range []uint64{1, 1000, 1 << 50} {
+		p.Counts = []Count{{3, records}, {5, records}}
+		if err := p.Check(); err != nil || p.width() != width {
+			t.Errorf("%d records: width %d and error %v, without records %d", records, p.width(), err, width)
+		}
 	}
 }

@@ -158,8 +158,8 @@ func canonical(q *quietilev1.ReleaseRequest, o dp.Options, start int64) *quietil
 		c.Neighbours = o.Neighbours.String()
 	}
 	name, _, _ := strings.Cut(c.Estimator, ":")
-	// The hint decides nothing else than auto's choice and how many bins a density has.
-	if hinted := c.Estimator == "auto" || c.Estimator == "density"; hinted && o.Records != defaultRecords {
+	// The hint decides nothing else than auto's choice, how many bins a density has, and how wide slices are or whether there is room for them.
+	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "slice"; hinted && o.Records != defaultRecords {
 		c.Records = o.Records
 	}
 	// Estimators that read their answers from counts know their noise.

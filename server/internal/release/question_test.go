@@ -31,6 +31,29 @@ func TestTheKeysOfPlainQuestionsStay(t *testing.T) {
 	}
 }
 
+// A hint that decides what is drawn makes another question.
+func TestHintsThatDecideArePartOfTheQuestion(t *testing.T) {
+	f := func(estimator string, want uint64) {
+		t.Helper()
+		q := &quietilev1.ReleaseRequest{Metric: "m", Quantiles: []float64{0.5}, NanoEpsilon: 5e8, Estimator: estimator}
+		o, err := optionsOf(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Records = 5000
+		if got := canonical(q, o, day.UnixNano()).GetRecords(); got != want {
+			t.Errorf("%s: %d records in the question, want %d", estimator, got, want)
+		}
+	}
+	f("auto", 5000)
+	f("density", 5000)
+	f("slice", 5000)
+	f("slice:width=100", 5000)
+	f("tree", 0)
+	f("joint", 0)
+	f("recursive", 0)
+}
+
 func TestNamedDefaultsAreTheDefaults(t *testing.T) {
 	grid, err := sketch.NewLinear(0, 100, 1000)
 	if err != nil {
