@@ -38,7 +38,7 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint", "recursive", "tree", "tree:height=2", "tree:bins=1024"}
+var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024"}
 
 // caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
 const caution = 1.3
@@ -81,7 +81,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
-		if e.joint() && o.apart(len(asked), records) < leastApart {
+		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < leastApart) {
 			continue
 		}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
@@ -107,11 +107,15 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	return all, nil
 }
 
+// mostJoint is how many quantiles may be drawn jointly in a rehearsal, which takes long with more, and wins with fewer.
+const mostJoint = 200
+
 // leastApart is how many times exp(1) less a draw must weigh that puts two quantiles in one place, for joint draws to be worth a rehearsal: with less they crowd where the prior weighs most, and take long.
 const leastApart = 4
 
 // apart returns that exponent, for so many quantiles of so many records.
 func (o Options) apart(quantiles int, records uint64) float64 {
+	quantiles = o.Estimator.drawn(quantiles)
 	arity, _ := o.Estimator.tree(quantiles)
 	levels := float64(recursive.Depth(quantiles, arity))
 	epsilon := float64(o.Epsilon) / epsilonUnit / levels

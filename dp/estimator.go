@@ -13,6 +13,7 @@ import (
 type Estimator struct {
 	kind      kind
 	arity     int // of recursive, where 0 means 2, and of joint, where it means as few levels as there can be
+	draws     int // of joint; 0 means all
 	edges     bool
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
@@ -50,6 +51,7 @@ type parameter struct {
 var (
 	arity     = parameter{"arity", 2, 64, func(e *Estimator) *int { return &e.arity }}
 	jointly   = parameter{"arity", 2, recursive.MaxJoint + 1, func(e *Estimator) *int { return &e.arity }}
+	draws     = parameter{"draws", 2, 1024, func(e *Estimator) *int { return &e.draws }}
 	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
 	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
 	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
@@ -65,7 +67,7 @@ var estimators = []struct {
 	parameters []parameter
 }{
 	{recursiveKind, "recursive", []parameter{arity, power, edges}},
-	{jointKind, "joint", []parameter{jointly, power}},
+	{jointKind, "joint", []parameter{jointly, power, draws}},
 	{independentKind, "independent", nil},
 	{treeKind, "tree", []parameter{branching, height, power, bins}},
 	{densityKind, "density", []parameter{bins}},
@@ -74,7 +76,7 @@ var estimators = []struct {
 }
 
 // estimatorHelp is what a wrong description is told.
-const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33 and power, " +
+const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33, power and draws=2 to 1024, " +
 	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
@@ -85,6 +87,7 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	recursive:edges               the prior's weight outside of a range goes to its ends
 //	joint                         as many quantiles at once as can be, up to 32, and the others between them likewise (docs/proofs/joint.md)
 //	joint:arity=10                nine quantiles at each node
+//	joint:draws=19                so many quantiles at most, and what is between them by straight lines over the prior's weight
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
 //	tree:branching=8              with 8 children to a node instead of 16
 //	tree:height=3                 with so many levels at most, the leaves and the root, which is not released, among them
@@ -213,6 +216,7 @@ func (e Estimator) tree(m int) (arity int, shares []uint64) {
 	if e.kind == independentKind { // one node draws them all
 		return m + 1, nil
 	}
+	m = e.drawn(m)
 	arity = max(e.arity, 2)
 	if e.kind == jointKind && e.arity == 0 {
 		levels := recursive.Depth(m, recursive.MaxJoint+1)
@@ -221,6 +225,14 @@ func (e Estimator) tree(m int) (arity int, shares []uint64) {
 		}
 	}
 	return arity, e.shares(recursive.Depth(m, arity))
+}
+
+// drawn returns how many of m different quantiles are drawn.
+func (e Estimator) drawn(m int) int {
+	if e.draws > 0 {
+		return min(m, e.draws)
+	}
+	return m
 }
 
 // joint tells whether the quantiles of a node are drawn together.

@@ -345,7 +345,7 @@ func TestTreesThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-// The choice is made by simulation, without data: the recursion for few quantiles, a tree for very many, and the same each time.
+// The choice is made by simulation, without data: joint draws for few quantiles, a tree for very many, and the same each time.
 func TestAutoChoosesWithoutData(t *testing.T) {
 	g := linear(t, 0, 100, 4096)
 	f := func(m int, want string) {
@@ -367,7 +367,7 @@ func TestAutoChoosesWithoutData(t *testing.T) {
 			t.Errorf("%d quantiles: %v is chosen, want %s: %+v", m, got, want, first)
 		}
 		for i := 1; i < len(first); i++ {
-			if (1+first[i].Mean)*(1+first[i].Max) < (1+first[i-1].Mean)*(1+first[i-1].Max) {
+			if first[i].badness() < first[i-1].badness() {
 				t.Errorf("%d quantiles: %v comes after %v", m, first[i], first[i-1])
 			}
 		}
@@ -379,7 +379,7 @@ func TestAutoChoosesWithoutData(t *testing.T) {
 			t.Errorf("%d quantiles: released by %+v, %v", m, r, err)
 		}
 	}
-	f(3, "recursive")
+	f(3, "joint")
 	f(500, "tree")
 	if _, err := (Options{Quantiles: []float64{0.5}, Epsilon: 1e9, Records: 1 << 41}).Choose(g); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "records 2199023255552") {
 		t.Errorf("too many records: %v", err)

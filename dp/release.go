@@ -264,7 +264,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	if err != nil || o.Validate() != nil {
 		return 0, 0
 	}
-	m := len(distinct(nominal))
+	m := o.Estimator.drawn(len(distinct(nominal)))
 	arity, shares := o.Estimator.tree(m)
 	if o.NanoRho > 0 {
 		if o.Estimator.counts() || o.measures() {
@@ -363,6 +363,8 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	if o.Estimator.counts() {
 		return node*buckets*releases + 2*m
 	}
+	answers := m
+	m = uint64(o.Estimator.drawn(int(m)))
 	arity, _ := o.Estimator.tree(int(m))
 	draws := min(uint64(arity-1), m)
 	// The ranges of a level are disjoint, and each draw looks at all of its range.
@@ -371,7 +373,7 @@ func Work(o Options, g *sketch.Grid) uint64 {
 		work = uint64(recursive.Depth(int(max(m, 1)), arity))*buckets + uint64(1000*math.Pow(float64(draws), 1.5)*float64(m+draws))
 	}
 	if o.measures() {
-		work += buckets + splits*m + node*(m+1)*(releases+6)
+		work += buckets + splits*answers + node*(answers+1)*(releases+6)
 	}
 	return work
 }
@@ -430,6 +432,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
 		Joint:         o.Estimator.joint(),
+		Draws:         o.Estimator.draws,
 	}
 	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))
 	for bucket, n := range s.All() {

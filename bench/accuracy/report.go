@@ -174,9 +174,9 @@ func speed() []speedRow {
 			}
 		}
 		d.index()
-		for _, e := range entrants() {
+		for _, e := range append(entrants(), own("joint", "")) {
 			for _, m := range []int{29, 99, 1000} {
-				ours := e.name == "recursive" && m == 99 || e.name == "tree" && m >= 99
+				ours := e.name == "recursive" && m == 99 || e.name == "tree" && m >= 99 || e.name == "joint" && m == 29
 				peer := n == 10_000 && (e.name == "JointExp" && m == 29 || e.name == "BoundedQuantiles" && m >= 99 || e.name == "AQ" && m == 99)
 				if ours || peer {
 					jobs = append(jobs, &job{speedRow: speedRow{name: e.name, n: float64(n), m: m}, release: e.prepare(d, even(m), 1)})

@@ -136,6 +136,7 @@ func jointCases() []Case {
 		treeCase("two cells a bucket", tree{joint: true, arity: 2}, 1, []int64{u / 3}, 1, 2, []uint64{1, 2}, 3),
 		treeCase("one cell a bucket", tree{joint: true, arity: 2, shares: []uint64{1, 3}}, 0, []int64{u / 4, u / 2}, 2, 1, []uint64{1, 1, 1}, 3),
 		treeCase("one cell a bucket", tree{joint: true, arity: 3, rho: u / 4}, 0, []int64{u / 4, u / 2}, 0, 1, []uint64{1, 1, 1}, 3),
+		treeCase("two cells a bucket", tree{joint: true, arity: 3, draws: 2}, 1, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, []uint64{1, 1}, 2),
 		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 1, 1}, -1),
 			[]uint64{9, 10, 21}, []uint64{10, 10, 21}),
 		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 2, []uint64{1, 1, 1}, -1),
@@ -179,6 +180,7 @@ type tree struct {
 	shares []uint64
 	edges  bool
 	joint  bool
+	draws  int
 	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
@@ -195,6 +197,9 @@ func (t tree) String() string {
 	}
 	if t.joint {
 		s += ", joint"
+	}
+	if t.draws > 0 {
+		s += fmt.Sprintf(", draws %d", t.draws)
 	}
 	if t.rho > 0 {
 		s += ", ρ " + big.NewRat(t.rho, recursive.Unit).RatString()
@@ -239,6 +244,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Shares:        tree.shares,
 				Edges:         tree.edges,
 				Joint:         tree.joint,
+				Draws:         tree.draws,
 			}
 			for b, n := range records {
 				if n > 0 {

@@ -221,3 +221,34 @@ func TestJointCutsAreSortedAndClose(t *testing.T) {
 		}
 	}
 }
+
+func TestDrawnQuantilesAreSpreadOut(t *testing.T) {
+	var quantiles []int64
+	for i := int64(1); i < 200; i++ {
+		quantiles = append(quantiles, i*Unit/200)
+	}
+	for draws := 2; draws < 210; draws++ {
+		drawn := Drawn(quantiles, draws)
+		if len(drawn) != min(draws, len(quantiles)) || !slices.IsSorted(drawn) || drawn[0] != quantiles[0] || drawn[len(drawn)-1] != quantiles[198] {
+			t.Fatalf("%d draws: %v", draws, drawn)
+		}
+		if len(slices.Compact(slices.Clone(drawn))) != len(drawn) {
+			t.Fatalf("%d draws: %v has one twice", draws, drawn)
+		}
+	}
+	if got := Drawn(quantiles, 5); got[1] < 12*Unit/100 || got[1] > 18*Unit/100 || got[2] != Unit/2 {
+		t.Errorf("five of 199: %v", got)
+	}
+}
+
+// What is not drawn is on straight lines over the prior's weight between what is.
+func TestCutsBetweenTheDrawnAreInterpolated(t *testing.T) {
+	v := newSolver(&Problem{Levels: 4, Weights: []uint64{1, 3, 4}, Quantiles: []int64{Unit / 4, 3 * Unit / 4}}, nil)
+	v.cuts = []uint64{8, 40} // half of the first bucket, half of the last: weights 1/2 and 6 of 8
+	got := v.interpolate([]int64{Unit / 8, Unit / 4, Unit / 2, 5 * Unit / 8, 3 * Unit / 4, 7 * Unit / 8})
+	// Weights before, in sixteenths: 4, 8, 8+88/2 = 52, 8+66, 96, 96+16.
+	want := []uint64{4, 8, 16 + 36/3, 32 + 10/4, 40, 44}
+	if !slices.Equal(got, want) {
+		t.Errorf("cuts %v, want %v", got, want)
+	}
+}

@@ -4,6 +4,7 @@
 package recursive
 
 import (
+	"math"
 	"math/big"
 	"slices"
 	"sort"
@@ -32,6 +33,7 @@ type Problem struct {
 	Arity         int      // a node draws Arity−1 quantiles at once; at least 2; 0 means 2
 	Shares        []uint64 // of ε or ρ, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
+	Draws         int      // how many of the quantiles are drawn at most; the others are read from straight lines over the prior's weight between those. 0 means all
 	Joint         bool     // a node draws its quantiles together, with all of its share; then arity is at most MaxJoint+1, and there are no edges
 }
 
@@ -155,8 +157,13 @@ func Solve(p *Problem, s exact.Sampler) []uint64 {
 // SolveAndCount solves as [Solve] does, and counts the records below the first cut, between each cut and the next, and from the last on. The counts are not private: they
 // are those of the positions that were drawn for the records, for a mechanism that takes its turn after this one.
 func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
-	v := newSolver(p, s)
-	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit, 0)
+	drawn := *p
+	drawn.Quantiles = Drawn(p.Quantiles, p.Draws)
+	v := newSolver(&drawn, s)
+	v.solve(0, v.top, 0, len(drawn.Quantiles), 0, Unit, 0)
+	if len(drawn.Quantiles) < len(p.Quantiles) {
+		v.cuts = v.interpolate(p.Quantiles)
+	}
 	from := uint64(0)
 	for _, z := range append(v.cuts, v.top) {
 		if from == z {
@@ -168,6 +175,64 @@ func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
 		from = z
 	}
 	return v.cuts, between
+}
+
+// Drawn returns which of the quantiles, ascending in billionths, are drawn if so many are at most: the first and the last, and others so that the arc sines of their roots are about evenly spaced, which
+// puts more of them near the ends, where records are spread farther.
+func Drawn(quantiles []int64, draws int) []int64 {
+	m := len(quantiles)
+	if draws <= 0 || m <= draws {
+		return quantiles
+	}
+	place := func(j int) float64 { return math.Asin(math.Sqrt(float64(quantiles[j]) / Unit)) }
+	first, last := place(0), place(m-1)
+	var drawn []int64
+	j := 0
+	for i := range draws {
+		at := first + (last-first)*float64(i)/float64(max(draws-1, 1))
+		for j < m-draws+i && place(j) < at-1e-12 { // as many are left as are still wanted
+			j++
+		}
+		drawn = append(drawn, quantiles[j])
+		j++
+	}
+	return drawn
+}
+
+// interpolate returns cuts for quantiles, of which some are drawn: between two cuts a quantile's is as far into the prior's weight as it is between the two quantiles.
+func (v *solver) interpolate(quantiles []int64) []uint64 {
+	cuts := make([]uint64, len(quantiles))
+	from, to, i := int64(0), int64(Unit), -1 // the quantiles drawn on both sides, the first of them being the i-th
+	if len(v.Quantiles) > 0 {
+		to = v.Quantiles[0]
+	}
+	for j, q := range quantiles {
+		for q >= to && i+1 < len(v.Quantiles) {
+			i++
+			from, to = v.Quantiles[i], Unit
+			if i+1 < len(v.Quantiles) {
+				to = v.Quantiles[i+1]
+			}
+		}
+		a, b := uint64(0), v.top
+		if i >= 0 {
+			a = v.cuts[i]
+		}
+		if i+1 < len(v.cuts) {
+			b = v.cuts[i+1]
+		}
+		if q == from {
+			cuts[j] = a
+			continue
+		}
+		low := v.weightBefore(a)
+		part := v.weightBefore(b).Sub(low).Big()
+		part.Mul(part, big.NewInt(q-from)).Quo(part, big.NewInt(to-from))
+		if cuts[j] = a; part.Sign() > 0 {
+			cuts[j] = v.cutAt(low.Add(uint128(part)))
+		}
+	}
+	return cuts
 }
 
 // newSolver returns a solver that has drawn nothing.
