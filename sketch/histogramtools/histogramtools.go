@@ -26,8 +26,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 var (
@@ -114,7 +114,7 @@ func UnmarshalRightClosed(data []byte) (*sketch.Binned, error) { return unmarsha
 func unmarshal(data []byte, rightClosed bool) (*sketch.Binned, error) {
 	var breaks []float64
 	var counts []uint64
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			return nil, err
 		}
