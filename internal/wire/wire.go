@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -89,6 +90,17 @@ func (f Field) Fixed64() (uint64, error) { return f.scalar, f.typed(protowire.Fi
 // Double returns the value of a double.
 func (f Field) Double() (float64, error) {
 	return math.Float64frombits(f.scalar), f.typed(protowire.Fixed64Type, "double")
+}
+
+// Text returns the value of a string. It is an error if that is not UTF-8.
+func (f Field) Text() (string, error) {
+	if err := f.typed(protowire.BytesType, "string"); err != nil {
+		return "", err
+	}
+	if !utf8.Valid(f.bytes) {
+		return "", fmt.Errorf("%w: the text of field %d at byte %d is not UTF-8", f.damage, f.Number, f.At)
+	}
+	return string(f.bytes), nil
 }
 
 // Message returns the fields of a value that is a message.
