@@ -1,6 +1,7 @@
 package histogram
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"unicode/utf8"
@@ -49,7 +50,7 @@ func (h *Histogram) MarshalProto() ([]byte, error) {
 }
 
 // UnmarshalProto returns the histogram of the bytes of a HistogramTools.HistogramState, which may come from anywhere: R's as.histogram. Values may be packed or not, and
-// fields that the message does not have are passed over.
+// fields that the message does not have are passed over. In a name, which R may write in other encodings, what is not UTF-8 becomes U+FFFD.
 //
 // The error wraps [ErrEncoding] for damaged bytes, and says at which byte; otherwise it wraps [ErrBreaks] or [ErrCounts] and names the index. It costs
 // O(n) and memory for at most 20 bytes for each byte.
@@ -77,7 +78,9 @@ func unmarshalProto(data []byte) (h *Histogram, foreign bool, err error) {
 		case fieldCounts:
 			counts, err = f.AppendUints(counts)
 		case fieldName:
-			h.Name, err = f.Text()
+			var name []byte
+			name, err = f.Bytes()
+			h.Name = string(bytes.ToValidUTF8(name, []byte("\uFFFD")))
 		default:
 			foreign = true
 		}

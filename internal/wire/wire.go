@@ -6,7 +6,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -92,15 +91,9 @@ func (f Field) Double() (float64, error) {
 	return math.Float64frombits(f.scalar), f.typed(protowire.Fixed64Type, "double")
 }
 
-// Text returns the value of a string. It is an error if that is not UTF-8.
-func (f Field) Text() (string, error) {
-	if err := f.typed(protowire.BytesType, "string"); err != nil {
-		return "", err
-	}
-	if !utf8.Valid(f.bytes) {
-		return "", fmt.Errorf("%w: the text of field %d at byte %d is not UTF-8", f.damage, f.Number, f.At)
-	}
-	return string(f.bytes), nil
+// Bytes returns a copy of the value of a string or of bytes.
+func (f Field) Bytes() ([]byte, error) {
+	return slices.Clone(f.bytes), f.typed(protowire.BytesType, "text")
 }
 
 // Message returns the fields of a value that is a message.
