@@ -59,8 +59,12 @@ func UnmarshalProto(data []byte) (*Histogram, error) {
 	return h, err
 }
 
-// IsProto says whether data, which may be anything, are a HistogramTools.HistogramState: all of them are its fields, and the histogram is sound. It costs O(n).
+// IsProto says whether data, which may be anything, are a HistogramTools.HistogramState: they begin with a break that is not packed, as the message has them, all of them are its fields,
+// and the histogram is sound. It costs O(n).
 func IsProto(data []byte) bool {
+	if len(data) == 0 || data[0] != byte(protowire.EncodeTag(fieldBreaks, protowire.Fixed64Type)) {
+		return false
+	}
 	_, foreign, err := unmarshalProto(data)
 	return err == nil && !foreign
 }
