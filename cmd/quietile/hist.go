@@ -26,13 +26,14 @@ func newHistCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "hist",
 		GroupID: groupFiles,
-		Short:   "Show, add, merge, compare and convert static histograms",
+		Short:   "Show, add, merge, compare, plot and convert static histograms",
 		Long:    fmt.Sprintf(histLong, histFormatHelp()),
 		Example: `  quietile hist show reads.dtrace
   quietile hist add monday.pb tuesday.pb -o both.pb
   quietile hist rebin both.pb -k 20 --format json
   quietile hist loss both.pb
-  quietile hist distance monday.pb tuesday.pb`,
+  quietile hist distance monday.pb tuesday.pb
+  quietile hist plot both.pb --kind ecdf -o both.svg`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -47,7 +48,7 @@ func newHistCommand() *cobra.Command {
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(newHistShowCommand(), newHistBuildCommand(), newHistConvertCommand(),
 		newHistAddCommand(), newHistIntersectCommand(), newHistScaleCommand(), newHistTrimCommand(), newHistSubsetCommand(), newHistMergeCommand(), newHistRebinCommand(),
-		newHistDistanceCommand(), newHistLossCommand(), newHistQuantileCommand(), newHistECDFCommand())
+		newHistDistanceCommand(), newHistLossCommand(), newHistQuantileCommand(), newHistECDFCommand(), newHistPlotCommand())
 	return cmd
 }
 

@@ -67,7 +67,7 @@ comes from different breaks. It is a line on standard error where the output is 
 func histsProblem(all []named, err error) error {
 	err = histProblem(err)
 	if len(all) < 2 {
-		return fmt.Errorf("%s: %w", all[0].file, err)
+		return fmt.Errorf("%s: %w", all[0].label(), err)
 	}
 	const most = 3
 	files := ""
