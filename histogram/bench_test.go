@@ -24,9 +24,10 @@ func BenchmarkRebin(b *testing.B) {
 	shapes := map[string]func(x float64) float64{
 		"noise":  func(float64) float64 { return float64(rng.IntN(1000)) },
 		"normal": func(x float64) float64 { return math.Round(1e5*math.Exp(-50*(x-0.5)*(x-0.5)) + 50*rng.Float64()) },
+		"smooth": func(x float64) float64 { return 1e6 * math.Exp(-50*(x-0.5)*(x-0.5)) },
 		"sparse": func(float64) float64 { return float64(max(0, rng.IntN(1000)-970)) },
 	}
-	for _, name := range []string{"noise", "normal", "sparse"} {
+	for _, name := range []string{"noise", "normal", "smooth", "sparse"} {
 		h := wide(10_000, shapes[name])
 		b.Run(fmt.Sprintf("EMDCC/%s/10000to100", name), func(b *testing.B) {
 			for b.Loop() {

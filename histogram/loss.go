@@ -8,7 +8,7 @@ import (
 // KSDCC returns the Kolmogorov–Smirnov distance of the cumulative curves, R's KSDCC: how far apart, from 0 to 1, the distribution functions of two data sets can
 // be at most that have this histogram. It is the largest share of values in one bucket. The error wraps [ErrEmpty] if nothing is counted. It costs O(n).
 //
-// Source: Douceur and Bolosky, "A Large-Scale Study of File-System Contents", SIGMETRICS 1999, for curves; HistogramTools for histograms.
+// Source: HistogramTools. Agrawal, Bolosky, Douceur and Lorch, "A Five-Year Study of File-System Metadata", FAST 2007, call it the maximum displacement of the cumulative curves.
 func (h *Histogram) KSDCC() (float64, error) {
 	_, share, err := h.FullestBucket()
 	return share, err

@@ -300,6 +300,27 @@ func TestRebinningWithoutATableFindsTheSame(t *testing.T) {
 	}
 }
 
+func TestBucketsWithoutAPriceAreFoundByAllLayers(t *testing.T) {
+	rng := random(t)
+	priced, unpriced := 0, 0
+	for range trials {
+		h := randomHistogram(rng)
+		k := 1 + rng.IntN(h.Len())
+		l := newSquaresLayer(h)
+		layered := h.merge(partitioner{l.cost, l.solve, tableSize}.split(0, h.Len(), k, nil))
+		if ends := l.splitByPrice(h.Len(), k); ends == nil {
+			unpriced++
+		} else if m := h.merge(ends); m.Len() != k || squaredError(h, m) > squaredError(h, layered)+1e-12 {
+			t.Errorf("%v by price, and %v is possible: %v", m, layered, h)
+		} else {
+			priced++
+		}
+	}
+	if priced < 20 || unpriced < 20 {
+		t.Errorf("%d choices had a price and %d had none", priced, unpriced)
+	}
+}
+
 func TestAddingOntoOtherBreaksLosesNoMoreThanItSays(t *testing.T) {
 	rng := random(t)
 	added := false

@@ -34,17 +34,22 @@ func (h *Histogram) Rebin(k int) (*Histogram, error) {
 // squared error is the integral of the squared difference of two densities, that of the histogram before and that after. No count is split. For buckets of one
 // width this is the V-optimal histogram.
 //
-// The error is that of [Histogram.Rebin]. It costs O(k·n·p), and memory as Rebin does, where p is how many beginnings of the last bucket may still become best: at
-// most n, and most often a few to two hundred.
+// The error is that of [Histogram.Rebin]. It costs O(n·p·log n) where some price for each bucket makes k buckets best, as it does for smooth counts, otherwise O(k·n·p), and memory as
+// Rebin does. p is how many beginnings of the last bucket may still become best: at most n, and most often a few to two hundred.
 //
 // Source: Jagadish et al., "Optimal histograms with quality guarantees", VLDB 1998; Rigaill, "A pruned dynamic programming algorithm to recover the best segmentations with 1 to
-// K_max change-points", Journal de la SFdS 156 (2015), for the pruning.
+// K_max change-points", Journal de la SFdS 156 (2015), for the pruning; Haynes, Eckley and Fearnhead, "Computationally efficient changepoint detection for a range of penalties",
+// Journal of Computational and Graphical Statistics 26 (2017), for the prices.
 func (h *Histogram) RebinLeastSquares(k int) (*Histogram, error) {
 	if err := h.checkRebin(k); err != nil {
 		return nil, err
 	}
 	l := newSquaresLayer(h)
-	return h.merge(partitioner{l.cost, l.solve, tableSize}.split(0, len(h.Counts), k, nil)), nil
+	ends := l.splitByPrice(len(h.Counts), k)
+	if ends == nil {
+		ends = partitioner{l.cost, l.solve, tableSize}.split(0, len(h.Counts), k, nil)
+	}
+	return h.merge(ends), nil
 }
 
 func (h *Histogram) checkRebin(k int) error {
@@ -201,19 +206,7 @@ func (l *squaresLayer) cost(i, j int) float64 {
 func (l *squaresLayer) solve(lo, first, least, most int, before, after []float64, beginning []int32) {
 	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest, beginning: first})
 	for end := first + 1; end <= most; end++ {
-		best, at := math.Inf(1), first
-		j := lo + end
-		for k := range l.pieces {
-			p := &l.pieces[k]
-			i := lo + p.beginning
-			c := l.counts[j] - l.counts[i]
-			p.width = l.widths[j] - l.widths[i]
-			p.middle = c / p.width
-			p.sum = before[p.beginning] + max(0, l.squares[j]-l.squares[i]-c*p.middle)
-			if p.sum < best {
-				best, at = p.sum, p.beginning
-			}
-		}
+		best, at := l.advance(lo, end, before)
 		if end >= least {
 			after[end], beginning[end] = best, int32(at)
 		}
@@ -221,6 +214,76 @@ func (l *squaresLayer) solve(lo, first, least, most int, before, after []float64
 			l.begin(end, before[end])
 		}
 	}
+}
+
+// advance has the last bucket end at end, and returns the least cost and its beginning.
+func (l *squaresLayer) advance(lo, end int, before []float64) (best float64, at int) {
+	best = math.Inf(1)
+	j := lo + end
+	for k := range l.pieces {
+		p := &l.pieces[k]
+		i := lo + p.beginning
+		c := l.counts[j] - l.counts[i]
+		p.width = l.widths[j] - l.widths[i]
+		p.middle = c / p.width
+		p.sum = before[p.beginning] + max(0, l.squares[j]-l.squares[i]-c*p.middle)
+		if p.sum < best {
+			best, at = p.sum, p.beginning
+		}
+	}
+	return best, at
+}
+
+// splitByPrice returns where k parts of all n buckets end, the cost of all being least, if there is a price for each part that makes k parts cheaper than any other number. Otherwise it
+// returns nil. What is cheapest at a price is cheapest for its number of parts.
+func (l *squaresLayer) splitByPrice(n, k int) []int {
+	if k == 1 || k == n {
+		return nil // there is nothing to choose
+	}
+	type choice struct {
+		parts int
+		cost  float64
+	}
+	fewer, more := choice{1, l.cost(0, n)}, choice{n, 0}
+	for {
+		// At this price both choices cost the same. Either some other is cheaper than both, or none between them ever is.
+		price := (fewer.cost - more.cost) / float64(more.parts-fewer.parts)
+		ends := l.cheapest(n, price)
+		cost, from := 0.0, 0
+		for _, end := range ends {
+			cost += l.cost(from, end)
+			from = end
+		}
+		switch parts := len(ends); {
+		case parts == k:
+			return ends
+		case parts <= fewer.parts || parts >= more.parts || !(cost+price*float64(parts) < fewer.cost+price*float64(fewer.parts)):
+			return nil
+		case parts < k:
+			fewer = choice{parts, cost}
+		default:
+			more = choice{parts, cost}
+		}
+	}
+}
+
+// cheapest returns where parts of all n buckets end, of whatever number, such that their cost and the price of each part together are least.
+func (l *squaresLayer) cheapest(n int, price float64) []int {
+	total, beginning := make([]float64, n+1), make([]int32, n+1)
+	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest})
+	for end := 1; end <= n; end++ {
+		best, at := l.advance(0, end, total)
+		total[end], beginning[end] = best+price, int32(at)
+		if end < n {
+			l.begin(end, total[end])
+		}
+	}
+	var ends []int
+	for end := n; end > 0; end = int(beginning[end]) {
+		ends = append(ends, end)
+	}
+	slices.Reverse(ends)
+	return ends
 }
 
 // begin makes end a beginning: best for the heights for which the others cost more than it does, which is own, by now.
