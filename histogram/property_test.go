@@ -147,19 +147,19 @@ type distance struct {
 }
 
 var distances = map[string]distance{
-	"intersection":             {Intersection, false, false, 1},
-	"Kullback–Leibler":         {KullbackLeibler, false, false, math.Inf(1)},
-	"Jeffrey":                  {Jeffrey, true, false, 2 * math.Ln2},
-	"total variation":          {TotalVariation, true, true, 1},
-	"Hellinger":                {Hellinger, true, true, 1},
-	"Kolmogorov–Smirnov":       {KolmogorovSmirnov, true, true, 1},
-	"Wasserstein":              {Wasserstein, true, true, math.Inf(1)},
-	"Manhattan":                {minkowski(1), true, true, math.Inf(1)},
-	"Euclidean":                {minkowski(2), true, true, math.Inf(1)},
-	"Minkowski 3.5":            {minkowski(3.5), true, true, math.Inf(1)},
-	"largest difference":       {minkowski(math.Inf(1)), true, true, math.Inf(1)},
-	"the root of Jeffrey's":    {rootOfJeffrey, true, true, math.Sqrt(2 * math.Ln2)},
-	"Minkowski 1/2, no metric": {minkowski(0.5), true, false, math.Inf(1)},
+	"intersection":          {Intersection, false, false, 1},
+	"Kullback–Leibler":      {KullbackLeibler, false, false, math.Inf(1)},
+	"Jeffrey":               {Jeffrey, true, false, 2 * math.Ln2},
+	"total variation":       {TotalVariation, true, true, 1},
+	"Hellinger":             {Hellinger, true, true, 1},
+	"Kolmogorov–Smirnov":    {KolmogorovSmirnov, true, true, 1},
+	"Wasserstein":           {Wasserstein, true, true, math.Inf(1)},
+	"Manhattan":             {minkowski(1), true, true, math.Inf(1)},
+	"Euclidean":             {minkowski(2), true, true, math.Inf(1)},
+	"Minkowski 3.5":         {minkowski(3.5), true, true, math.Inf(1)},
+	"largest difference":    {minkowski(math.Inf(1)), true, true, math.Inf(1)},
+	"the root of Jeffrey's": {rootOfJeffrey, true, true, math.Sqrt(2 * math.Ln2)},
+	"Minkowski 1/2":         {minkowski(0.5), true, false, math.Inf(1)},
 }
 
 func minkowski(p float64) func(a, b *Histogram) (float64, error) {
@@ -203,7 +203,9 @@ func TestDistancesAreMetricsWhereTheyClaimToBe(t *testing.T) {
 				}
 				broken = broken || ac > ab+bc+tolerance
 			}
-			t.Logf("no triangle: %v", broken)
+			if broken == d.metric {
+				t.Errorf("that a triangle is broken is %v, and that it is a metric %v", broken, d.metric)
+			}
 		})
 	}
 }
@@ -296,6 +298,54 @@ func TestRebinningWithoutATableFindsTheSame(t *testing.T) {
 		halved := h.merge(partitioner{l.cost, l.solve, 8}.split(0, h.Len(), k, nil))
 		if a, b := squaredError(h, tabled), squaredError(h, halved); halved.Len() != k || math.Abs(a-b) > 1e-12 {
 			t.Errorf("squared errors %v and %v in %d buckets of %v", a, b, k, h)
+		}
+	}
+}
+
+func TestBeginningsThatAreDroppedNeverBecomeBest(t *testing.T) {
+	rng := random(t)
+	shapes := []func(x float64) float64{
+		func(float64) float64 { return float64(rng.IntN(50)) },
+		func(x float64) float64 { return math.Round(1000 * x) },
+		func(x float64) float64 { return math.Round(1000 * math.Exp(-5*x)) },
+		func(x float64) float64 { return math.Round(500 * (1 + math.Sin(9*x) + 0.1*rng.Float64())) },
+	}
+	for trial := range 40 {
+		n := 20 + rng.IntN(60)
+		k := 2 + rng.IntN(12)
+		h := randomOn(rng, randomBreaks(rng, n))
+		for i := range h.Counts {
+			h.Counts[i] = shapes[trial%len(shapes)](float64(i) / float64(n))
+		}
+		h.Counts[0]++
+		l := newSquaresLayer(h)
+		least := make([]float64, n+1) // for each end, with one bucket more in each round
+		for j := range least {
+			least[j] = math.Inf(1)
+		}
+		least[0] = 0
+		for range k {
+			next := make([]float64, n+1)
+			for j := range next {
+				next[j] = math.Inf(1)
+				for i := range j {
+					next[j] = min(next[j], least[i]+l.cost(i, j))
+				}
+			}
+			least = next
+		}
+		for _, table := range []int{tableSize, 8} {
+			cost, from := 0.0, 0
+			for _, end := range (partitioner{l.cost, l.solve, table}).split(0, n, k, nil) {
+				cost += l.cost(from, end)
+				from = end
+			}
+			if cost > least[n]+1e-12 {
+				t.Errorf("%d buckets cost %v, and %v is possible: %v", k, cost, least[n], h)
+			}
+		}
+		if got := must[*Histogram](t)(h.RebinLeastSquares(k)); got.Len() != k {
+			t.Errorf("%v has not %d buckets", got, k)
 		}
 	}
 }

@@ -246,7 +246,7 @@ func (l *squaresLayer) splitByPrice(n, k int) []int {
 	}
 	fewer, more := choice{1, l.cost(0, n)}, choice{n, 0}
 	for {
-		// At this price both choices cost the same. Either some other is cheaper than both, or none between them ever is.
+		// At this price both choices cost the same. If none is cheaper than both, none between them ever is.
 		price := (fewer.cost - more.cost) / float64(more.parts-fewer.parts)
 		ends := l.cheapest(n, price)
 		cost, from := 0.0, 0
@@ -257,7 +257,7 @@ func (l *squaresLayer) splitByPrice(n, k int) []int {
 		switch parts := len(ends); {
 		case parts == k:
 			return ends
-		case parts <= fewer.parts || parts >= more.parts || !(cost+price*float64(parts) < fewer.cost+price*float64(fewer.parts)):
+		case parts <= fewer.parts || parts >= more.parts:
 			return nil
 		case parts < k:
 			fewer = choice{parts, cost}
