@@ -74,9 +74,9 @@ func (h *Histogram) around(i int) string {
 	return fmt.Sprintf("it is between break %d, %v, and break %d, %v", i-1, h.Breaks[i-1], i, h.Breaks[i])
 }
 
-// MergeAdjacent returns the histogram with each k ≥ 1 neighbouring buckets merged into one, from the lower end on; the last may be of
+// MergeBuckets returns the histogram with each k ≥ 1 neighbouring buckets merged into one, from the lower end on; the last may be of
 // fewer. This is R's MergeBuckets with adj.buckets. The error wraps [ErrArgument] for k < 1. It costs O(n).
-func (h *Histogram) MergeAdjacent(k int) (*Histogram, error) {
+func (h *Histogram) MergeBuckets(k int) (*Histogram, error) {
 	if err := h.Validate(); err != nil {
 		return nil, err
 	}
@@ -93,23 +93,23 @@ func (h *Histogram) MergeAdjacent(k int) (*Histogram, error) {
 	return h.merge(append(ends, len(h.Counts))), nil
 }
 
-// MergeTo returns the histogram with neighbouring buckets merged, equally many into each but for the last, so that at most n ≥ 1 are left:
+// MergeBucketsTo returns the histogram with neighbouring buckets merged, equally many into each but for the last, so that at most n ≥ 1 are left:
 // ⌈Len/n⌉ become one. This is R's MergeBuckets with a number of breaks, and like that it may leave fewer than n. [Histogram.Rebin] leaves
 // exactly n. The error wraps [ErrArgument] for n < 1. It costs O(n).
-func (h *Histogram) MergeTo(n int) (*Histogram, error) {
+func (h *Histogram) MergeBucketsTo(n int) (*Histogram, error) {
 	if err := h.Validate(); err != nil {
 		return nil, err
 	}
 	if n < 1 {
 		return nil, fmt.Errorf("%w: %d buckets to leave is less than 1", ErrArgument, n)
 	}
-	return h.MergeAdjacent((len(h.Counts)-1)/n + 1)
+	return h.MergeBuckets((len(h.Counts)-1)/n + 1)
 }
 
-// MergeBreaks returns the histogram on some of its breaks, of which the first and the last are the histogram's own. This is R's
+// MergeBucketsAt returns the histogram on some of its breaks, of which the first and the last are the histogram's own. This is R's
 // MergeBuckets with breaks. The error wraps [ErrBreaks] for breaks that make no buckets, and [ErrArgument], with the index and the value, for one
 // that is none of the histogram's, and for other ends. It costs O(n).
-func (h *Histogram) MergeBreaks(breaks []float64) (*Histogram, error) {
+func (h *Histogram) MergeBucketsAt(breaks []float64) (*Histogram, error) {
 	if err := h.Validate(); err != nil {
 		return nil, err
 	}

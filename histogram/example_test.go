@@ -120,18 +120,18 @@ func ExampleHistogram_Subset() {
 	// Output: latency: [1, 2] 6, (2, 4] 3
 }
 
-func ExampleHistogram_MergeAdjacent() {
-	fmt.Println(must(latency().MergeAdjacent(2)))
+func ExampleHistogram_MergeBuckets() {
+	fmt.Println(must(latency().MergeBuckets(2)))
 	// Output: latency: [0, 2] 6, (2, 8] 4
 }
 
-func ExampleHistogram_MergeTo() {
-	fmt.Println(must(latency().MergeTo(3))) // two become one, and two are left
+func ExampleHistogram_MergeBucketsTo() {
+	fmt.Println(must(latency().MergeBucketsTo(3))) // two become one, and two are left
 	// Output: latency: [0, 2] 6, (2, 8] 4
 }
 
-func ExampleHistogram_MergeBreaks() {
-	fmt.Println(must(latency().MergeBreaks([]float64{0, 1, 8})))
+func ExampleHistogram_MergeBucketsAt() {
+	fmt.Println(must(latency().MergeBucketsAt([]float64{0, 1, 8})))
 	// Output: latency: [0, 1] 0, (1, 8] 10
 }
 

@@ -133,8 +133,8 @@ func TestNothingIsChangedAndNothingIsShared(t *testing.T) {
 		func() (*Histogram, error) { return Add(h) },
 		func() (*Histogram, error) { return Add(h, other) },
 		func() (*Histogram, error) { return Intersect(h, other) },
-		func() (*Histogram, error) { return h.MergeAdjacent(1) },
-		func() (*Histogram, error) { return h.MergeBreaks(h.Breaks) },
+		func() (*Histogram, error) { return h.MergeBuckets(1) },
+		func() (*Histogram, error) { return h.MergeBucketsAt(h.Breaks) },
 		func() (*Histogram, error) { return h.Subset(math.Inf(-1), math.Inf(1)) },
 		func() (*Histogram, error) { return h.Rebin(h.Len()) },
 		func() (*Histogram, error) { return h.Onto(h.Breaks) },
@@ -196,16 +196,16 @@ func TestArgumentsOutOfRangeAreRefusedByName(t *testing.T) {
 	f(h.Subset(-1, 2))("lower -1 is no break; the first is 0")
 	f(h.Subset(0, 9))("upper 9 is no break; the last, break 3, is 4")
 	f(h.Subset(2, 1))("lower 2 is not less than upper 1")
-	f(h.MergeAdjacent(0))("0 buckets to merge")
-	f(h.MergeTo(0))("0 buckets to leave")
-	f(h.MergeBreaks([]float64{0, 3, 4}))("break 1, 3, is none of the histogram's; it is between break 2, 2, and break 3, 4")
-	f(h.MergeBreaks([]float64{1, 4}))("break 0 is 1, and not 0")
-	f(h.MergeBreaks([]float64{0, 2}))("break 1 is 2, and not 4")
-	f(h.MergeBreaks([]float64{0, 9}))("break 1, 9, is none of the histogram's; the last, break 3, is 4")
+	f(h.MergeBuckets(0))("0 buckets to merge")
+	f(h.MergeBucketsTo(0))("0 buckets to leave")
+	f(h.MergeBucketsAt([]float64{0, 3, 4}))("break 1, 3, is none of the histogram's; it is between break 2, 2, and break 3, 4")
+	f(h.MergeBucketsAt([]float64{1, 4}))("break 0 is 1, and not 0")
+	f(h.MergeBucketsAt([]float64{0, 2}))("break 1 is 2, and not 4")
+	f(h.MergeBucketsAt([]float64{0, 9}))("break 1, 9, is none of the histogram's; the last, break 3, is 4")
 	f(h.Rebin(0))("0 buckets to leave is not from 1 to 3")
 	f(h.RebinLeastSquares(4))("4 buckets to leave is not from 1 to 3")
 	f(h.Onto([]float64{1, 4}))("bucket 0, from 0 to 1, counts 1, and is not within the breaks from 1 to 4")
-	_, err := h.MergeBreaks([]float64{0, 2, 1, 4})
+	_, err := h.MergeBucketsAt([]float64{0, 2, 1, 4})
 	refused(t, err, ErrBreaks, "break 2, 1")
 	_, err = h.Quantiles([]float64{0.5, 1.5})
 	refused(t, err, ErrArgument, "quantile 1, 1.5, is not from 0 to 1")

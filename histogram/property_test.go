@@ -15,8 +15,8 @@ func TestMergingBucketsNeverLowersKSDCCOrEMDCC(t *testing.T) {
 		h := randomHistogram(rng)
 		ks, emd := must[float64](t)(h.KSDCC()), must[float64](t)(h.EMDCC())
 		merged := []*Histogram{
-			must[*Histogram](t)(h.MergeAdjacent(1 + rng.IntN(4))),
-			must[*Histogram](t)(h.MergeTo(1 + rng.IntN(6))),
+			must[*Histogram](t)(h.MergeBuckets(1 + rng.IntN(4))),
+			must[*Histogram](t)(h.MergeBucketsTo(1 + rng.IntN(6))),
 			must[*Histogram](t)(h.Rebin(1 + rng.IntN(h.Len()))),
 			must[*Histogram](t)(h.RebinLeastSquares(1 + rng.IntN(h.Len()))),
 		}
@@ -26,7 +26,7 @@ func TestMergingBucketsNeverLowersKSDCCOrEMDCC(t *testing.T) {
 				breaks = append(breaks, b)
 			}
 		}
-		merged = append(merged, must[*Histogram](t)(h.MergeBreaks(append(breaks, h.Breaks[h.Len()]))))
+		merged = append(merged, must[*Histogram](t)(h.MergeBucketsAt(append(breaks, h.Breaks[h.Len()]))))
 		for _, m := range merged {
 			if m.Count() != h.Count() {
 				t.Errorf("%v merged to %v", h, m)

@@ -256,7 +256,7 @@ func writeRows(cmd *cobra.Command, f *histPlotFlags, format string, kind histKin
 			if h.Len() <= mostRows {
 				continue
 			}
-			merged, err := h.MergeTo(mostRows)
+			merged, err := h.MergeBucketsTo(mostRows)
 			if err != nil {
 				return histsProblem(all, err)
 			}

@@ -236,11 +236,11 @@ Files are added up with "quietile hist add". "quietile hist rebin" chooses bucke
 	return c.apply(mapHists(func(h *histogram.Histogram) (*histogram.Histogram, error) {
 		switch {
 		case breaks.given():
-			return h.MergeBreaks(breaks.breaks)
+			return h.MergeBucketsAt(breaks.breaks)
 		case c.cmd.Flags().Changed("number"):
-			return h.MergeTo(number)
+			return h.MergeBucketsTo(number)
 		}
-		return h.MergeAdjacent(adjacent)
+		return h.MergeBuckets(adjacent)
 	}))
 }
 
