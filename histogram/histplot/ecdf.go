@@ -96,10 +96,8 @@ func KSDCC(h *histogram.Histogram) (*plot.Plot, error) {
 	p := c.plot("value")
 	upper, lower := &path{points: c.steps(true), style: line(blue, 1.5)}, &path{points: c.steps(false), style: line(grey, 1.5)}
 	from, to := c.h.Bounds(bucket)
-	p.Add(lower, upper, &arrow{from, to, c.shares[bucket], c.shares[bucket+1], fmt.Sprintf("KSDCC = %.3g", share), orange})
-	legend(p, false)
-	p.Legend.Add("upper bound", upper)
-	p.Legend.Add("lower bound", lower)
+	p.Add(lower, upper, &arrow{from, to, c.shares[bucket], c.shares[bucket+1], fmt.Sprintf("KSDCC = %.3g", share), orange},
+		&key{entries: []entry{{"upper bound", upper}, {"lower bound", lower}}})
 	c.fit(p)
 	return p, nil
 }
@@ -119,11 +117,7 @@ func EMDCC(h *histogram.Histogram) (*plot.Plot, error) {
 	between := c.band()
 	between.fill, between.line = glow, orange
 	upper, lower := &path{points: c.steps(true), style: line(blue, 1.5)}, &path{points: c.steps(false), style: line(grey, 1.5)}
-	p.Add(between, lower, upper)
-	legend(p, false)
-	p.Legend.Add("upper bound", upper)
-	p.Legend.Add("lower bound", lower)
-	p.Legend.Add(fmt.Sprintf("EMDCC = %.3g", emdcc), between)
+	p.Add(between, lower, upper, &key{entries: []entry{{"upper bound", upper}, {"lower bound", lower}, {fmt.Sprintf("EMDCC = %.3g", emdcc), between}}})
 	c.fit(p)
 	return p, nil
 }

@@ -138,7 +138,7 @@ func drawable(h *histogram.Histogram) (*histogram.Histogram, error) {
 			continue
 		}
 		if h.Counts[i] > 0 || h.Len() == 1 {
-			return nil, fmt.Errorf("%w: bucket %d, from %v to %v, counts %v, and has no place in a picture", histogram.ErrInfinite, i, lower, upper, h.Counts[i])
+			return nil, fmt.Errorf("%w: bucket %d, from %v to %v, counts %v, and has no place in a picture: take a subset without it", histogram.ErrInfinite, i, lower, upper, h.Counts[i])
 		}
 		if i == 0 {
 			first = 1
@@ -259,10 +259,7 @@ func AverageShifted(h *histogram.Histogram, m int, k histogram.Kernel) (*plot.Pl
 	p := newPlot(h.Name, "value", "density")
 	histogramBars := &boxes{xs: h.Breaks, tops: ys, fill: lightest, line: light}
 	curve := &path{points: pointsOf(d.X, d.Y), style: line(orange, 2)}
-	p.Add(histogramBars, curve)
-	legend(p, true)
-	p.Legend.Add("histogram", histogramBars)
-	p.Legend.Add(fmt.Sprintf("average of %d shifted", m), curve)
+	p.Add(histogramBars, curve, &key{top: true, entries: []entry{{"histogram", histogramBars}, {fmt.Sprintf("average of %d shifted", m), curve}}})
 	fit(p, h, max(maxOf(ys), maxOf(d.Y))*1.15) // room for the legend
 	return p, nil
 }
@@ -293,7 +290,7 @@ func Compare(a, b *histogram.Histogram) (*plot.Plot, error) {
 	if even {
 		p.Y.Label.Text = "share of values"
 	}
-	legend(p, true)
+	legend := &key{top: true}
 	most := 0.0
 	for i, h := range pair {
 		ys, _, err := heights(h, true)
@@ -309,8 +306,9 @@ func Compare(a, b *histogram.Histogram) (*plot.Plot, error) {
 		most = max(most, maxOf(ys))
 		drawn := &boxes{xs: h.Breaks, tops: ys, fill: []color.Color{lightest, glow}[i], line: []color.Color{blue, orange}[i], outline: true}
 		p.Add(drawn)
-		p.Legend.Add(shortName(names[i]), drawn)
+		legend.entries = append(legend.entries, entry{shortName(names[i]), drawn})
 	}
+	p.Add(legend)
 	fit(p, pair[0], most*1.2) // room for the legend
 	p.X.Min, p.X.Max = min(p.X.Min, pair[1].Breaks[0]), max(p.X.Max, pair[1].Breaks[pair[1].Len()])
 	return p, nil
@@ -323,15 +321,4 @@ func shortName(s string) string {
 		return s
 	}
 	return string([]rune(s)[:most-1]) + "…"
-}
-
-// legend puts the legend to the right, at the top or the bottom.
-func legend(p *plot.Plot, top bool) {
-	p.Legend.Top = top
-	p.Legend.XOffs, p.Legend.YOffs = vg.Points(-6), vg.Points(-4)
-	if !top {
-		p.Legend.YOffs = vg.Points(4)
-	}
-	p.Legend.Padding = vg.Points(2)
-	p.Legend.ThumbnailWidth = vg.Points(16)
 }

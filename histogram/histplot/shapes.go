@@ -173,3 +173,38 @@ func (n note) draw(c draw.Canvas, p *plot.Plot, x, y vg.Length, right bool) {
 	c.FillPolygon(color.NRGBA{R: 0xff, G: 0xff, B: 0xff, A: 0xd8}, box)
 	c.FillText(style, vg.Point{X: left, Y: y}, n.text)
 }
+
+// key says at the right, at the top or else at the bottom, what is drawn.
+type key struct {
+	entries []entry
+	top     bool
+}
+
+// entry is a name and what draws a sample.
+type entry struct {
+	name   string
+	sample plot.Thumbnailer
+}
+
+// Plot draws samples with their names to the right of them, where a font that is wider than the one that was measured has room.
+func (k *key) Plot(c draw.Canvas, p *plot.Plot) {
+	const margin, sample, gap, wider = vg.Length(6), vg.Length(16), vg.Length(5), 1.15
+	style := p.Legend.TextStyle
+	style.XAlign, style.YAlign = text.XLeft, text.YCenter
+	width, height := vg.Length(0), vg.Length(0)
+	for _, e := range k.entries {
+		width, height = max(width, style.Width(e.name)), max(height, style.Height(e.name))
+	}
+	height *= 1.25
+	left := c.Max.X - margin - width*wider - gap - sample
+	y := c.Max.Y - margin - height/2
+	if !k.top {
+		y = c.Min.Y + margin + height*(vg.Length(len(k.entries))-0.5)
+	}
+	for _, e := range k.entries {
+		box := draw.Crop(c, left-c.Min.X, left+sample-c.Max.X, y-height*0.4-c.Min.Y, y+height*0.4-c.Max.Y)
+		e.sample.Thumbnail(&box)
+		c.FillText(style, vg.Point{X: left + sample + gap, Y: y}, e.name)
+		y -= height
+	}
+}
