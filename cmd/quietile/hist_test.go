@@ -306,6 +306,8 @@ func TestMalformedHistogramsAreRefusedWithTheIndexAndTheValue(t *testing.T) {
 	f(exitFailed, strings.Replace(dtraceSample, "|@@@@@@@@@@                               10", "|@@@@ ten", 1), "dtrace", `line 6: count "ten"`)
 	f(exitUsage, "", "it is empty", "--from")
 	f(exitUsage, "1\n2\n", "quietile hist build")
+	f(exitUsage, succeed(t, dtraceSample, "hist", "trim"), "a table for people", "--format csv")
+	f(exitUsage, succeed(t, dtraceSample, "hist", "show"), "a table for people", "--format csv")
 	f(exitUsage, "something else\n", "not recognised", "proto, json, csv, compact, dtrace, sketch, dump")
 	fail(t, exitFailed, "something else\n", []string{"hist", "show", "--from", "proto"}, "proto: ", "byte 0")
 	fail(t, exitUsage, dtraceSample, []string{"hist", "show", "--name", "nobody"}, `"nobody"`, `"reader", "writer"`)

@@ -222,10 +222,18 @@ func recogniseHist(data []byte) (*histFormat, error) {
 		problem = "it is empty"
 	case len(found) > 1:
 		problem = "it may be " + strings.Join(found, " or ")
+	case isHistTable(data):
+		return nil, usagef("this is a table for people: write the histogram with --format csv or --format proto")
 	case isNumber(data):
 		return nil, usagef("these are numbers, not a histogram: quietile hist build makes one of them")
 	}
 	return nil, usagef("%s: name it with --from, one of %s", problem, strings.Join(histFormatNames(false), ", "))
+}
+
+// isHistTable says whether data begin as the tables of hist commands do.
+func isHistTable(data []byte) bool {
+	words := strings.Fields(string(firstLine(data)))
+	return slices.Contains(words, "count") && (slices.Contains(words, "lower") && slices.Contains(words, "share") || slices.Contains(words, "KSDCC"))
 }
 
 // histInput says which histograms of the inputs a command reads.
