@@ -171,8 +171,11 @@ func (t *dtraceTable) histogram() (*Histogram, error) {
 			breaks = slices.Insert(breaks, 0, 2*breaks[0])
 			counts = slices.Insert(counts, 0, 0)
 		}
-		for i := 1; breaks[i] < 0; i++ {
+		for i := 1; i < len(counts) && breaks[i] < 0; i++ {
 			counts[i-1], counts[i] = counts[i], 0
+		}
+		if last := len(counts) - 1; math.IsInf(breaks[last+1], 1) && counts[last] == 0 {
+			breaks, counts = breaks[:last+1], counts[:last]
 		}
 	}
 	h := &Histogram{breaks, counts, t.name}

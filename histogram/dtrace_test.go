@@ -56,6 +56,8 @@ func TestMirroredRowsCountBelowTheirValue(t *testing.T) {
 	}
 	f("-2 | 0\n-1 | 4\n 0 | 0\n", of([]float64{-2, -1, 0}, 0, 4))
 	f("-4 | 3\n-2 | 0\n-1 | 4\n 0 | 0\n", of([]float64{-8, -4, -2, -1, 0}, 3, 0, 4, 0))
+	f("-4 | 1\n-2 | 0\n-1 | 0\n", of([]float64{-8, -4, -2, -1}, 1, 0, 0)) // all are negative
+	f("-4 | 0\n-2 | 3\n-1 | 2\n", of([]float64{-4, -2, -1}, 3, 2))
 	f("-4 | 0\n-3 | 2\n-2 | 1\n-1 | 4\n 0 | 0\n", of([]float64{-4, -3, -2, -1, 0}, 0, 2, 1, 4)) // lquantize
 }
 
@@ -96,6 +98,7 @@ func FuzzParseDTrace(f *testing.F) {
 		f.Add(text[:len(text)/2])
 	}
 	f.Add("value Distribution count\n-4 | 1\n-2 | 1\n-1 | 1\n0 | 1\n")
+	f.Add("value Distribution count\n-4|1\n-2|0\n-1|00")
 	f.Add("value Distribution count\n-9223372036854775808 | 1\n9223372036854775807 | 9223372036854775807\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		hs, err := ParseDTrace(strings.NewReader(text))

@@ -98,7 +98,7 @@ func portion(a, x, b float64) float64 {
 }
 
 // Bounds returns the least and the greatest share of values that may be at most x, from 0 to 1. They hold for all values that have the histogram,
-// whichever break belongs to a bucket, and hold for nothing less. It returns NaN for NaN. It costs O(log n).
+// whichever break belongs to a bucket, and no narrower ones do. It returns NaN for NaN. It costs O(log n).
 func (e *ECDF) Bounds(x float64) (low, high float64) {
 	if math.IsNaN(x) {
 		return x, x

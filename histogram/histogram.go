@@ -27,7 +27,7 @@ var (
 )
 
 // Histogram is what a data set looks like through buckets. The zero value is not a histogram; [Histogram.Validate] says what is
-// missing. Functions of this package check the histograms they are given.
+// missing. Functions of this package check the histograms they are given, and return its error for one that is unsound.
 type Histogram struct {
 	// Breaks are the n+1 boundaries of n ≥ 1 buckets, ascending. The first may be -Inf and the last +Inf.
 	Breaks []float64
