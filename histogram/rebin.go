@@ -9,7 +9,7 @@ import (
 // Rebin returns the histogram with neighbouring buckets merged into exactly k, such that no other choice of k has a smaller EMDCC, but for rounding. No count is split.
 //
 // The error wraps [ErrArgument] unless 1 ≤ k ≤ Len, [ErrEmpty] if nothing is counted, and [ErrInfinite] if a bucket reaches to infinity.
-// It costs O(k·n·log n), and memory for O(n) and at most 16 MiB.
+// It costs O(k·n·log n), and memory for O(n) and at most 64 MiB.
 //
 // The method is dynamic programming over the end of the last bucket. A bucket costs its count times its width, and merged costs obey the quadrangle
 // inequality: for neighbours of counts c₁, c₂, c₃ and widths w₁, w₂, w₃ the two overlapping pairs cost c₁w₃ + c₃w₁ less than all three and the middle one. So the
@@ -34,7 +34,7 @@ func (h *Histogram) Rebin(k int) (*Histogram, error) {
 // squared error is the integral of the squared difference of two densities, that of the histogram before and that after. No count is split. For buckets of one
 // width this is the V-optimal histogram.
 //
-// The error is that of [Histogram.Rebin]. It costs O(n·p·log n) where some price for each bucket makes k buckets best, as it does for smooth counts, otherwise O(k·n·p), and memory as
+// The error is that of [Histogram.Rebin]. It costs O(n·p·log n) where some price for each bucket makes k buckets best, as it often does, otherwise O(k·n·p) at most, and memory as
 // Rebin does. p is how many beginnings of the last bucket may still become best: at most n, and most often a few to two hundred.
 //
 // Source: Jagadish et al., "Optimal histograms with quality guarantees", VLDB 1998; Rigaill, "A pruned dynamic programming algorithm to recover the best segmentations with 1 to
@@ -45,8 +45,11 @@ func (h *Histogram) RebinLeastSquares(k int) (*Histogram, error) {
 		return nil, err
 	}
 	l := newSquaresLayer(h)
-	ends := l.splitByPrice(len(h.Counts), k)
+	ends, bound := l.splitByPrice(k)
 	if ends == nil {
+		if (k-1)*len(h.Breaks) <= tableSize { // otherwise layers of parts are solved too, which have other bounds
+			l.bound = bound
+		}
 		ends = partitioner{l.cost, l.solve, tableSize}.split(0, len(h.Counts), k, nil)
 	}
 	return h.merge(ends), nil
@@ -70,7 +73,7 @@ func (h *Histogram) checkRebin(k int) error {
 type layer func(lo, first, least, most int, before, after []float64, beginning []int32)
 
 // tableSize is the size that a partitioner has but in tests.
-const tableSize = 1 << 22
+const tableSize = 1 << 24
 
 // partitioner finds the parts that cost least in all.
 type partitioner struct {
@@ -172,6 +175,20 @@ type squaresLayer struct {
 	widths, counts, squares []float64
 	lowest, highest         float64 // of densities, less the mean
 	pieces, spare           []piece
+	// bound tells which states need no look, if it is not nil.
+	bound *bound
+}
+
+// bound is what is known before k layers are solved: some choice of k parts costs most, and the parts from a break on cost at least rest there less the price of each.
+type bound struct {
+	k           int
+	most, price float64
+	rest        []float64
+}
+
+// reaches says whether so many parts up to end that cost so much may begin a choice that is as good as the known one.
+func (b *bound) reaches(parts, end int, cost float64) bool {
+	return b == nil || cost+b.rest[end]-b.price*float64(b.k-parts) <= b.most
 }
 
 // piece is a range of heights for which a beginning is best, and what that costs up to some end: sum + width·(height−middle)² for a height.
@@ -204,14 +221,30 @@ func (l *squaresLayer) cost(i, j int) float64 {
 }
 
 func (l *squaresLayer) solve(lo, first, least, most int, before, after []float64, beginning []int32) {
-	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest, beginning: first})
-	for end := first + 1; end <= most; end++ {
+	parts := first + 1
+	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest, beginning: none, sum: math.Inf(1)})
+	for end := first; end <= most; end++ {
 		best, at := l.advance(lo, end, before)
 		if end >= least {
 			after[end], beginning[end] = best, int32(at)
 		}
-		if end < most {
+		if end < most && l.bound.reaches(parts-1, end, before[end]) {
 			l.begin(end, before[end])
+		}
+		if l.bound != nil {
+			l.drop(l.bound.most + l.bound.price*float64(l.bound.k-parts))
+		}
+	}
+}
+
+// none is the beginning of a piece of heights for which no beginning is worth a look. It costs more than any.
+const none = -1
+
+// drop forgets beginnings that cost more than most, which they will never do less.
+func (l *squaresLayer) drop(most float64) {
+	for k := range l.pieces {
+		if p := &l.pieces[k]; p.sum > most {
+			p.beginning, p.sum = none, math.Inf(1)
 		}
 	}
 }
@@ -222,6 +255,9 @@ func (l *squaresLayer) advance(lo, end int, before []float64) (best float64, at 
 	j := lo + end
 	for k := range l.pieces {
 		p := &l.pieces[k]
+		if p.beginning == none {
+			continue
+		}
 		i := lo + p.beginning
 		c := l.counts[j] - l.counts[i]
 		p.width = l.widths[j] - l.widths[i]
@@ -234,11 +270,12 @@ func (l *squaresLayer) advance(lo, end int, before []float64) (best float64, at 
 	return best, at
 }
 
-// splitByPrice returns where k parts of all n buckets end, the cost of all being least, if there is a price for each part that makes k parts cheaper than any other number. Otherwise it
-// returns nil. What is cheapest at a price is cheapest for its number of parts.
-func (l *squaresLayer) splitByPrice(n, k int) []int {
+// splitByPrice returns where k parts of all buckets end, the cost of all being least, if there is a price for each part that makes k parts cheaper than any other number. Otherwise it
+// returns what is known by then. What is cheapest at a price is cheapest for its number of parts.
+func (l *squaresLayer) splitByPrice(k int) ([]int, *bound) {
+	n := len(l.widths) - 1
 	if k == 1 || k == n {
-		return nil // there is nothing to choose
+		return nil, nil // there is nothing to choose
 	}
 	type choice struct {
 		parts int
@@ -248,7 +285,7 @@ func (l *squaresLayer) splitByPrice(n, k int) []int {
 	for {
 		// At this price both choices cost the same. If none is cheaper than both, none between them ever is.
 		price := (fewer.cost - more.cost) / float64(more.parts-fewer.parts)
-		ends := l.cheapest(n, price)
+		ends, _ := l.cheapest(price)
 		cost, from := 0.0, 0
 		for _, end := range ends {
 			cost += l.cost(from, end)
@@ -256,9 +293,9 @@ func (l *squaresLayer) splitByPrice(n, k int) []int {
 		}
 		switch parts := len(ends); {
 		case parts == k:
-			return ends
+			return ends, nil
 		case parts <= fewer.parts || parts >= more.parts:
-			return nil
+			return nil, l.boundOf(k, fewer.cost, price)
 		case parts < k:
 			fewer = choice{parts, cost}
 		default:
@@ -267,23 +304,48 @@ func (l *squaresLayer) splitByPrice(n, k int) []int {
 	}
 }
 
-// cheapest returns where parts of all n buckets end, of whatever number, such that their cost and the price of each part together are least.
-func (l *squaresLayer) cheapest(n int, price float64) []int {
-	total, beginning := make([]float64, n+1), make([]int32, n+1)
-	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest})
-	for end := 1; end <= n; end++ {
-		best, at := l.advance(0, end, total)
-		total[end], beginning[end] = best+price, int32(at)
-		if end < n {
-			l.begin(end, total[end])
+// boundOf returns what is known where fewer than k parts cost so much: k of them cost no more.
+func (l *squaresLayer) boundOf(k int, most, price float64) *bound {
+	_, totals := l.mirrored().cheapest(price)
+	slices.Reverse(totals)
+	const rounding = 1e-9
+	return &bound{k, most + rounding*l.cost(0, len(l.widths)-1), price, totals}
+}
+
+// mirrored returns the layer of the buckets in the opposite order.
+func (l *squaresLayer) mirrored() *squaresLayer {
+	m := &squaresLayer{lowest: l.lowest, highest: l.highest}
+	for _, sums := range []struct {
+		from []float64
+		to   *[]float64
+	}{{l.widths, &m.widths}, {l.counts, &m.counts}, {l.squares, &m.squares}} {
+		n := len(sums.from) - 1
+		*sums.to = make([]float64, n+1)
+		for i := range sums.from {
+			(*sums.to)[i] = sums.from[n] - sums.from[n-i]
 		}
 	}
-	var ends []int
+	return m
+}
+
+// cheapest returns where parts of all buckets end, of whatever number, such that their cost and the price of each part together are least; and how much that is up to each break.
+func (l *squaresLayer) cheapest(price float64) (ends []int, totals []float64) {
+	n := len(l.widths) - 1
+	totals = make([]float64, n+1)
+	beginning := make([]int32, n+1)
+	l.pieces = append(l.pieces[:0], piece{low: l.lowest, high: l.highest})
+	for end := 1; end <= n; end++ {
+		best, at := l.advance(0, end, totals)
+		totals[end], beginning[end] = best+price, int32(at)
+		if end < n {
+			l.begin(end, totals[end])
+		}
+	}
 	for end := n; end > 0; end = int(beginning[end]) {
 		ends = append(ends, end)
 	}
 	slices.Reverse(ends)
-	return ends
+	return ends, totals
 }
 
 // begin makes end a beginning: best for the heights for which the others cost more than it does, which is own, by now.
