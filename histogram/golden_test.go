@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -236,6 +238,34 @@ func TestDistancesAreThoseOfHistogramTools(t *testing.T) {
 				t.Errorf("sum: %v, want %v", got, want.Sum)
 			}
 		})
+	}
+}
+
+// Without the text the answers are printed as DTrace prints, and read again.
+func TestAnswersPrintedAsDTracePrintsReadBack(t *testing.T) {
+	answers := golden(t).DTrace
+	names := slices.Sorted(maps.Keys(answers))
+	var text strings.Builder
+	for _, name := range names {
+		h := answers[name]
+		fmt.Fprintf(&text, "\n  %-50s\n%16s  ------------- Distribution ------------- count    \n", name, "value")
+		for i, b := range h.Breaks {
+			count := 0.0
+			if i < h.Len() {
+				count = h.Counts[i]
+			}
+			fmt.Fprintf(&text, "%16v |%-40s %-8v \n", b, strings.Repeat("@", int(math.Round(40*count/h.Count()))), count)
+		}
+	}
+	read := must[[]*Histogram](t)(ParseDTrace(strings.NewReader(text.String())))
+	if len(read) != len(names) {
+		t.Fatalf("%d histograms, want %d", len(read), len(names))
+	}
+	for i, h := range read {
+		want := answers[names[i]]
+		if h.Name != names[i] || !slices.Equal(h.Breaks, want.Breaks) || !slices.Equal(h.Counts, want.Counts) {
+			t.Errorf("%v, want %v", h, want)
+		}
 	}
 }
 
