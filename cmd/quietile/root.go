@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newDemoCommand(), newServeCommand(), newMetricCommand(), newPublishCommand(), newSealCommand(),
 		newQueryCommand(), newBudgetCommand(), newDumpCommand(), newLoadCommand())
 	root.AddCommand(newPlanCommand())
-	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand(), newAuditCommand())
+	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand(), newHistCommand(), newAuditCommand())
 	return root
 }
 

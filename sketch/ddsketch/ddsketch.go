@@ -28,8 +28,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 var (
@@ -159,7 +159,7 @@ func Unmarshal(data []byte) (*sketch.Binned, error) {
 	var m mapping
 	var positive, negative store
 	zero := 0.0
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			return nil, err
 		}

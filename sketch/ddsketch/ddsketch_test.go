@@ -16,8 +16,8 @@ import (
 	datadogstore "github.com/DataDog/sketches-go/ddsketch/store"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 // random returns a generator, whose seed it prints.
@@ -494,7 +494,7 @@ func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 	}
 	// A cut between two fields leaves a message.
 	var between []int
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			t.Fatal(err)
 		}

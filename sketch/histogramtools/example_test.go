@@ -42,3 +42,16 @@ func ExampleMarshal() {
 	fmt.Println(len(data), "bytes")
 	// Output: 53 bytes
 }
+
+// A sketch becomes a histogram that package histogram plots, re-bins and compares.
+func ExampleToHistogram() {
+	grid, err := sketch.NewExponential(0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := sketch.NewBinned(grid)
+	s.AddBatch([]float64{1.5, 3, 20, 30})
+	h, err := histogramtools.ToHistogram(s)
+	fmt.Println(h, err)
+	// Output: [1, 2] 1, (2, 4] 1, (4, 16] 0, (16, 32] 2 <nil>
+}

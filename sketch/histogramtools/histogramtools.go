@@ -14,7 +14,7 @@
 //
 // R itself takes values to be equal to a break that are within 10⁻⁷ of the buckets' median width from it.
 //
-// Linear and explicit grids are written, and read as explicit ones. Their outer buckets are written, with an infinite
+// [ToHistogram] returns what package histogram works on. Linear and explicit grids are written, and read as explicit ones. Their outer buckets are written, with an infinite
 // break, if they hold anything; R takes those. The name of a histogram is not read, and none is written.
 package histogramtools
 
@@ -24,10 +24,8 @@ import (
 	"math"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
+	"github.com/quietile/quietile/histogram"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 var (
@@ -35,12 +33,6 @@ var (
 	ErrNaN = errors.New("a histogram has no place for NaN")
 	// ErrCount says that a count is negative, or more than the int32 that the counts of the message are.
 	ErrCount = errors.New("a count is out of range")
-)
-
-// The numbers of the fields of HistogramTools.HistogramState.
-const (
-	fieldBreaks = 1
-	fieldCounts = 2
 )
 
 // Marshal returns the bytes of a HistogramState with the breaks and the counts of a sketch on a linear or explicit
@@ -57,46 +49,143 @@ func Marshal(b *sketch.Binned) ([]byte, error) { return marshal(b, false) }
 func MarshalRightClosed(b *sketch.Binned) ([]byte, error) { return marshal(b, true) }
 
 func marshal(b *sketch.Binned, rightClosed bool) ([]byte, error) {
-	g := b.Grid()
-	breaks := g.Breaks()
-	if breaks == nil {
+	if g := b.Grid(); g.Breaks() == nil {
 		return nil, fmt.Errorf("%w %v is exponential, where a histogram has breaks: Rebin the sketch onto a linear or explicit grid", sketch.ErrGrid, g)
 	}
-	if n := b.NaNCount(); n > 0 {
-		return nil, fmt.Errorf("%w: there are %d", ErrNaN, n)
+	h, err := ofBreaks(b, math.MaxInt32)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range h.Breaks {
+		if !rightClosed || i == 0 || math.IsInf(at, 1) {
+			continue
+		}
+		below := math.Nextafter(at, math.Inf(-1))
+		if below == h.Breaks[i-1] {
+			return nil, fmt.Errorf("%w %v: breaks %v and %v have nothing between them", sketch.ErrGrid, b.Grid(), below, at)
+		}
+		h.Breaks[i] = below
+	}
+	return h.MarshalProto()
+}
+
+// ToHistogram returns a histogram of the sketch's counts, for package histogram to work on.
+//
+// Of a linear or explicit grid it has all breaks, and outer buckets with an infinite break if they hold anything. Of an exponential grid it has the buckets that hold anything, and what is
+// empty between two of them is one bucket. There zero has a bucket of no width: its count is in the bucket from zero to the first positive value's bucket if there is a gap, otherwise in
+// the one from the last negative value's bucket to zero, or else in the bucket that begins at zero. So no value is outside of the bucket, ends included, that counts it.
+//
+// It returns [ErrNaN] if the sketch has NaN, [ErrCount], with the bucket, for a count above 2^53, an error that wraps [histogram.ErrEmpty] for a sketch of nothing on an exponential grid, and one that
+// wraps [sketch.ErrGrid] for a grid with a single break and nothing outside. It costs O(n) for n buckets of a linear or explicit grid, otherwise O(filled buckets).
+func ToHistogram(b *sketch.Binned) (*histogram.Histogram, error) {
+	const most = 1 << 53 // beyond, not every integer is a float64
+	if b.Grid().Breaks() != nil {
+		return ofBreaks(b, most)
+	}
+	if err := checkNaN(b); err != nil {
+		return nil, err
+	}
+	h := new(histogram.Histogram)
+	add := func(lower, upper, n float64) {
+		switch last := len(h.Breaks) - 1; {
+		case last < 0:
+			h.Breaks = append(h.Breaks, lower)
+		case upper <= h.Breaks[last]: // both round to it
+			h.Counts[last-1] += n
+			return
+		case h.Breaks[last] < lower:
+			h.Breaks, h.Counts = append(h.Breaks, lower), append(h.Counts, 0)
+		}
+		h.Breaks, h.Counts = append(h.Breaks, upper), append(h.Counts, n)
+	}
+	zeros := 0.0
+	for i := range b.All() {
+		n, err := count(b, i, most)
+		if err != nil {
+			return nil, err
+		}
+		lower, upper := b.Grid().Bounds(i)
+		switch {
+		case lower == 0 && upper == 0:
+			zeros = n
+			continue
+		case lower == upper && lower > 0: // next to zero buckets are narrower than float64
+			lower = math.Nextafter(lower, 0)
+		case lower == upper:
+			upper = math.Nextafter(upper, 0)
+		}
+		if zeros > 0 && lower >= 0 {
+			switch last := len(h.Breaks) - 1; {
+			case lower > 0:
+				add(0, lower, zeros)
+			case last >= 0 && h.Breaks[last] < 0:
+				add(h.Breaks[last], 0, zeros)
+			default:
+				n += zeros
+			}
+			zeros = 0
+		}
+		add(lower, upper, n)
+	}
+	if zeros > 0 { // and nothing is positive
+		if last := len(h.Breaks) - 1; last >= 0 && h.Breaks[last] < 0 {
+			add(h.Breaks[last], 0, zeros)
+		} else if last >= 0 {
+			h.Counts[last-1] += zeros
+		} else {
+			add(0, 1, zeros)
+		}
+	}
+	if len(h.Counts) == 0 {
+		return nil, fmt.Errorf("%w: the sketch is on the grid %v, which has no bucket that is filled", histogram.ErrEmpty, b.Grid())
+	}
+	return h, nil
+}
+
+// ofBreaks returns the counts of a sketch on a linear or explicit grid, each at most so much.
+func ofBreaks(b *sketch.Binned, most uint64) (*histogram.Histogram, error) {
+	g := b.Grid()
+	h := &histogram.Histogram{Breaks: slices.Clone(g.Breaks())}
+	if err := checkNaN(b); err != nil {
+		return nil, err
 	}
 	first, last := 1, g.Len()-2 // of the buckets to write
 	if b.Bucket(0) > 0 {
 		first = 0
-		breaks = slices.Insert(breaks, 0, math.Inf(-1))
+		h.Breaks = slices.Insert(h.Breaks, 0, math.Inf(-1))
 	}
 	if b.Bucket(g.Len()-1) > 0 {
 		last = g.Len() - 1
-		breaks = append(breaks, math.Inf(1))
+		h.Breaks = append(h.Breaks, math.Inf(1))
 	}
-	if len(breaks) < 2 {
+	if len(h.Breaks) < 2 {
 		return nil, fmt.Errorf("%w %v has one break, and so no bucket: Rebin the sketch onto one with two or more", sketch.ErrGrid, g)
 	}
-	var out []byte
-	for i, at := range breaks {
-		if rightClosed && i > 0 && !math.IsInf(at, 1) {
-			at = math.Nextafter(at, math.Inf(-1))
-			if at == breaks[i-1] {
-				return nil, fmt.Errorf("%w %v: breaks %v and %v have nothing between them", sketch.ErrGrid, g, at, breaks[i])
-			}
-			breaks[i] = at
-		}
-		out = protowire.AppendFixed64(protowire.AppendTag(out, fieldBreaks, protowire.Fixed64Type), math.Float64bits(at))
-	}
 	for i := first; i <= last; i++ {
-		n := b.Bucket(i)
-		if n > math.MaxInt32 {
-			lower, upper := g.Bounds(i)
-			return nil, fmt.Errorf("%w: %d from %v to %v is more than %d", ErrCount, n, lower, upper, math.MaxInt32)
+		n, err := count(b, i, most)
+		if err != nil {
+			return nil, err
 		}
-		out = protowire.AppendVarint(protowire.AppendTag(out, fieldCounts, protowire.VarintType), n)
+		h.Counts = append(h.Counts, n)
 	}
-	return out, nil
+	return h, nil
+}
+
+func checkNaN(b *sketch.Binned) error {
+	if n := b.NaNCount(); n > 0 {
+		return fmt.Errorf("%w: there are %d", ErrNaN, n)
+	}
+	return nil
+}
+
+// count returns the count of a bucket, or an error if that is more than most.
+func count(b *sketch.Binned, bucket int, most uint64) (float64, error) {
+	n := b.Bucket(bucket)
+	if n > most {
+		lower, upper := b.Grid().Bounds(bucket)
+		return 0, fmt.Errorf("%w: %d from %v to %v is more than %d", ErrCount, n, lower, upper, most)
+	}
+	return float64(n), nil
 }
 
 // Unmarshal returns the counts of the bytes of a HistogramState, which may come from anywhere, on the explicit grid of
@@ -112,25 +201,16 @@ func Unmarshal(data []byte) (*sketch.Binned, error) { return unmarshal(data, fal
 func UnmarshalRightClosed(data []byte) (*sketch.Binned, error) { return unmarshal(data, true) }
 
 func unmarshal(data []byte, rightClosed bool) (*sketch.Binned, error) {
-	var breaks []float64
-	var counts []uint64
-	for f, err := range wire.Fields(data) {
-		if err != nil {
-			return nil, err
-		}
-		switch f.Number {
-		case fieldBreaks:
-			breaks, err = f.AppendDoubles(breaks)
-		case fieldCounts:
-			counts, err = f.AppendUints(counts)
-		}
-		if err != nil {
-			return nil, err
-		}
+	h, err := histogram.UnmarshalProto(data)
+	switch {
+	case errors.Is(err, histogram.ErrBreaks):
+		return nil, fmt.Errorf("%w: %w", sketch.ErrGrid, err)
+	case errors.Is(err, histogram.ErrCounts):
+		return nil, fmt.Errorf("%w: %w", ErrCount, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", sketch.ErrEncoding, err)
 	}
-	if len(breaks) != len(counts)+1 || len(counts) == 0 {
-		return nil, fmt.Errorf("%w: %d breaks for %d counts", sketch.ErrEncoding, len(breaks), len(counts))
-	}
+	breaks := h.Breaks
 	if rightClosed {
 		for i := range breaks {
 			if i > 0 {
@@ -150,11 +230,8 @@ func unmarshal(data []byte, rightClosed bool) (*sketch.Binned, error) {
 		return nil, err
 	}
 	b := sketch.NewBinned(g)
-	for i, n := range counts {
-		if n > math.MaxInt32 {
-			return nil, fmt.Errorf("%w: count %d is %d", ErrCount, i, int64(n))
-		}
-		if err := b.AddBucket(first+i, n); err != nil {
+	for i, n := range h.Counts {
+		if err := b.AddBucket(first+i, uint64(n)); err != nil {
 			return nil, fmt.Errorf("count %d: %w", i, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/quietile/quietile/histogram"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -267,7 +268,7 @@ func TestUnsoundHistogramsAreRefused(t *testing.T) {
 	f(state([]float64{1, 2}, 1, 2), sketch.ErrEncoding, "2 breaks for 2 counts")
 	f(state([]float64{2, 1}, 1), sketch.ErrGrid, "break 1, 1")
 	f(state([]float64{0, math.NaN()}, 1), sketch.ErrGrid, "break 1 is NaN")
-	f(state([]float64{0, math.Inf(1), math.Inf(1)}, 1, 1), sketch.ErrGrid, "break 1 is +Inf")
+	f(state([]float64{0, math.Inf(1), math.Inf(1)}, 1, 1), sketch.ErrGrid, "break 2, +Inf, is the one before again")
 	f(state([]float64{math.Inf(-1), math.Inf(1)}, 1), sketch.ErrGrid, "0 breaks")
 	f(state([]float64{1}), sketch.ErrEncoding, "1 breaks for 0 counts")
 	f(state([]float64{0, 1}, -3), ErrCount, "count 0 is -3")
@@ -307,6 +308,90 @@ func TestMemoryIsInProportionToTheBytes(t *testing.T) {
 	f(state(breaks, counts...))
 	f(state(breaks))
 	f(state(nil, counts...))
+}
+
+func TestEverySketchIsAHistogramWhoseBucketsHoldItsValues(t *testing.T) {
+	rng := random(t)
+	grids := []string{"exponential:scale=3", "exponential:scale=2,min=0.01,max=100", "exponential:scale=8", "linear:lower=-10,upper=10,bins=40", "explicit:-3,0,0.5,8"}
+	for _, text := range grids {
+		g, err := sketch.ParseGrid(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for trial := range 60 {
+			b := sketch.NewBinned(g)
+			var xs []float64
+			for range 1 + rng.IntN(30) {
+				x := 3 * rng.NormFloat64()
+				switch {
+				case trial%3 == 0:
+					x = math.Abs(x)
+				case trial%6 == 1:
+					x = -math.Abs(x)
+				}
+				if rng.IntN(4) == 0 || trial == 2 {
+					x = 0
+				}
+				if rng.IntN(9) == 0 && trial != 2 {
+					x = math.Copysign([]float64{5e-324, 1e300, 1, 2}[rng.IntN(4)], x)
+				}
+				xs = append(xs, x)
+			}
+			b.AddBatch(xs)
+			h, err := ToHistogram(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Validate(); err != nil || h.Count() != float64(len(xs)) {
+				t.Fatalf("%v of %v, error %v", h, b, err)
+			}
+			e, err := h.ECDF(histogram.Linear())
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(xs)
+			for i, x := range xs {
+				if i+1 < len(xs) && xs[i+1] == x {
+					continue
+				}
+				share := float64(i+1) / float64(len(xs))
+				low, high := e.Bounds(x)
+				if before, _ := e.Bounds(math.Nextafter(x, math.Inf(-1))); high < share || min(low, before) > share {
+					t.Errorf("%s: %v of the values are at most %v, and not from %v to %v: %v", text, share, x, low, high, h)
+				}
+			}
+		}
+	}
+	g, err := sketch.ParseGrid("exponential:scale=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(want string, xs ...float64) {
+		t.Helper()
+		h, err := ToHistogram(counted(g, xs...))
+		if err != nil || h.String() != want {
+			t.Errorf("%v, want %s, error %v", h, want, err)
+		}
+	}
+	f("[1, 2] 1, (2, 16] 0, (16, 32] 2", 2, 20, 30)
+	f("[0, 1] 2, (1, 2] 1", 0, 0, 1.5)
+	f("[-2, -1] 1, (-1, 0] 2", 0, 0, -1.5)
+	f("[-2, -1] 1, (-1, 0] 0, (0, 1] 2, (1, 2] 1", 0, 0, -1.5, 1.5)
+	f("[0, 1] 2", 0, 0)
+	f("[2, 4] 1, (4, 1.7976931348623157e+308] 0, (1.7976931348623157e+308, +Inf) 1", 3, math.Inf(1))
+	refused := func(b *sketch.Binned, sentinel error, want string) {
+		t.Helper()
+		if _, err := ToHistogram(b); !errors.Is(err, sentinel) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want one with %q", err, want)
+		}
+	}
+	refused(counted(g, 1, math.NaN()), ErrNaN, "there are 1")
+	refused(counted(g), histogram.ErrEmpty, "exponential:scale=0")
+	b := counted(g)
+	if err := b.AddN(3, 1<<53+1); err != nil {
+		t.Fatal(err)
+	}
+	refused(b, ErrCount, "9007199254740993 from 2 to 4")
 }
 
 func FuzzUnmarshal(f *testing.F) {

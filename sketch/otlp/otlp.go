@@ -22,8 +22,8 @@ import (
 	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 // ErrNaN says that a sketch has NaN, for which a data point has no place: OpenTelemetry does not record them.
@@ -261,7 +261,7 @@ func Unmarshal(data []byte) (*sketch.Binned, error) {
 		Positive: &metricsv1.ExponentialHistogramDataPoint_Buckets{},
 		Negative: &metricsv1.ExponentialHistogramDataPoint_Buckets{},
 	}
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			return nil, err
 		}

@@ -23,8 +23,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 const (
@@ -361,7 +361,7 @@ const (
 // that wraps [sketch.ErrEncoding] and says where. It takes memory for at most 200 bytes for each byte, and 1 MiB.
 func Unmarshal(data []byte) (*sketch.Binned, error) {
 	h := &dto.Histogram{}
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			return nil, err
 		}

@@ -14,8 +14,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quietile/quietile/internal/wire"
 	"github.com/quietile/quietile/sketch"
-	"github.com/quietile/quietile/sketch/internal/wire"
 )
 
 // random returns a generator, whose seed it prints.
@@ -462,7 +462,7 @@ func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 	}
 	// A cut between two fields can leave a message that is sound: what has lost its buckets is NaN.
 	var between []int
-	for f, err := range wire.Fields(data) {
+	for f, err := range wire.Fields(data, sketch.ErrEncoding) {
 		if err != nil {
 			t.Fatal(err)
 		}

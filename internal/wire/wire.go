@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/quietile/quietile/sketch"
 )
 
 // Field is one field of a message: a number, and a value that shares memory with the message.
@@ -18,23 +16,24 @@ type Field struct {
 	// At is the position of the field in the outermost message.
 	At int
 
+	damage error // that errors wrap
 	kind   protowire.Type
 	scalar uint64
 	bytes  []byte
 	start  int // of bytes
 }
 
-// Fields returns the fields of a message, in the order they are in. The first error, which wraps [sketch.ErrEncoding],
-// is the last of the sequence.
-func Fields(message []byte) iter.Seq2[Field, error] { return fields(message, 0) }
+// Fields returns the fields of a message, in the order they are in. The first error, which wraps damage, the sentinel of the
+// caller's package, is the last of the sequence. So do the errors of the fields' methods.
+func Fields(message []byte, damage error) iter.Seq2[Field, error] { return fields(message, 0, damage) }
 
-func fields(message []byte, start int) iter.Seq2[Field, error] {
+func fields(message []byte, start int, damage error) iter.Seq2[Field, error] {
 	return func(yield func(Field, error) bool) {
 		for rest := message; len(rest) > 0; {
-			f := Field{At: start + len(message) - len(rest)}
+			f := Field{At: start + len(message) - len(rest), damage: damage}
 			number, kind, n := protowire.ConsumeTag(rest)
 			if n < 0 {
-				yield(f, fmt.Errorf("%w: the tag at byte %d is damaged or cut off", sketch.ErrEncoding, f.At))
+				yield(f, fmt.Errorf("%w: the tag at byte %d is damaged or cut off", damage, f.At))
 				return
 			}
 			f.Number, f.kind = number, kind
@@ -52,7 +51,7 @@ func fields(message []byte, start int) iter.Seq2[Field, error] {
 				n = protowire.ConsumeFieldValue(number, kind, rest)
 			}
 			if n < 0 {
-				yield(f, fmt.Errorf("%w: the value of field %d at byte %d is damaged or cut off", sketch.ErrEncoding, number, f.At))
+				yield(f, fmt.Errorf("%w: the value of field %d at byte %d is damaged or cut off", damage, number, f.At))
 				return
 			}
 			rest = rest[n:]
@@ -68,7 +67,7 @@ func (f Field) typed(kind protowire.Type, name string) error {
 	if f.kind == kind {
 		return nil
 	}
-	return fmt.Errorf("%w: field %d at byte %d has the wire type %d, which is no %s", sketch.ErrEncoding, f.Number, f.At, f.kind, name)
+	return fmt.Errorf("%w: field %d at byte %d has the wire type %d, which is no %s", f.damage, f.Number, f.At, f.kind, name)
 }
 
 // Uint64 returns the value of a uint64.
@@ -92,12 +91,17 @@ func (f Field) Double() (float64, error) {
 	return math.Float64frombits(f.scalar), f.typed(protowire.Fixed64Type, "double")
 }
 
+// Bytes returns a copy of the value of a string or of bytes.
+func (f Field) Bytes() ([]byte, error) {
+	return slices.Clone(f.bytes), f.typed(protowire.BytesType, "text")
+}
+
 // Message returns the fields of a value that is a message.
 func (f Field) Message() iter.Seq2[Field, error] {
 	if err := f.typed(protowire.BytesType, "message"); err != nil {
 		return func(yield func(Field, error) bool) { yield(f, err) }
 	}
-	return fields(f.bytes, f.start)
+	return fields(f.bytes, f.start, f.damage)
 }
 
 // AppendDoubles appends the values of a repeated double, packed or not.
@@ -107,7 +111,7 @@ func (f Field) AppendDoubles(dst []float64) ([]float64, error) {
 		return append(dst, x), err
 	}
 	if len(f.bytes)%8 != 0 {
-		return dst, fmt.Errorf("%w: field %d at byte %d has %d bytes of float64", sketch.ErrEncoding, f.Number, f.At, len(f.bytes))
+		return dst, fmt.Errorf("%w: field %d at byte %d has %d bytes of float64", f.damage, f.Number, f.At, len(f.bytes))
 	}
 	dst = slices.Grow(dst, len(f.bytes)/8)
 	for b := f.bytes; len(b) > 0; b = b[8:] {
@@ -143,7 +147,7 @@ func appendVarints[T any](f Field, dst []T, decode func(uint64) T) ([]T, error) 
 		v, n := protowire.ConsumeVarint(b)
 		if n < 0 {
 			return dst, fmt.Errorf("%w: the number at byte %d, in field %d, is damaged or cut off",
-				sketch.ErrEncoding, f.start+len(f.bytes)-len(b), f.Number)
+				f.damage, f.start+len(f.bytes)-len(b), f.Number)
 		}
 		dst = append(dst, decode(v))
 		b = b[n:]

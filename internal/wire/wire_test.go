@@ -8,15 +8,15 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/quietile/quietile/sketch"
 )
+
+var errDamage = errors.New("not what it should be")
 
 // one returns the only field of a message.
 func one(t *testing.T, message []byte) Field {
 	t.Helper()
 	var found []Field
-	for f, err := range Fields(message) {
+	for f, err := range Fields(message, errDamage) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestFieldsAreReadInOrderWithTheirPositions(t *testing.T) {
 	inner := protowire.AppendFixed64(protowire.AppendTag(nil, 5, protowire.Fixed64Type), math.Float64bits(1.5))
 	message = protowire.AppendBytes(protowire.AppendTag(message, 4, protowire.BytesType), inner)
 	var numbers, at []int
-	for f, err := range Fields(message) {
+	for f, err := range Fields(message, errDamage) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,13 +96,22 @@ func TestRepeatedValuesAreReadPackedOrNot(t *testing.T) {
 	}
 }
 
+func TestTextsAreCopied(t *testing.T) {
+	message := []byte{0x0a, 2, 0xc2, 0xb5}
+	got, err := one(t, message).Bytes()
+	message[2] = 0
+	if string(got) != "µ" || err != nil {
+		t.Errorf("%q, error %v", got, err)
+	}
+}
+
 func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 	f := func(message []byte, want string) {
 		t.Helper()
 		var last error
-		for _, last = range Fields(message) {
+		for _, last = range Fields(message, errDamage) {
 		}
-		if !errors.Is(last, sketch.ErrEncoding) || !strings.Contains(last.Error(), want) {
+		if !errors.Is(last, errDamage) || !strings.Contains(last.Error(), want) {
 			t.Errorf("%x: the error is %v, want one with %q", message, last, want)
 		}
 	}
@@ -119,6 +128,7 @@ func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 		func(f Field) error { _, err := f.Sint32(); return err },
 		func(f Field) error { _, err := f.Double(); return err },
 		func(f Field) error { _, err := f.Fixed64(); return err },
+		func(f Field) error { _, err := f.Bytes(); return err },
 		func(f Field) error { _, err := f.AppendUints(nil); return err },
 		func(f Field) error { _, err := f.AppendSints(nil); return err },
 		func(f Field) error { _, err := f.AppendDoubles(nil); return err },
@@ -128,7 +138,7 @@ func TestDamageIsAnErrorThatSaysWhere(t *testing.T) {
 			return err
 		},
 	} {
-		if err := read(one(t, []byte{0x0d, 1, 2, 3, 4})); !errors.Is(err, sketch.ErrEncoding) || !strings.Contains(err.Error(), "field 1 at byte 0 has the wire type 5") {
+		if err := read(one(t, []byte{0x0d, 1, 2, 3, 4})); !errors.Is(err, errDamage) || !strings.Contains(err.Error(), "field 1 at byte 0 has the wire type 5") {
 			t.Errorf("the error is %v", err)
 		}
 	}
