@@ -37,6 +37,7 @@ type proposal struct {
 	targets []uint64      // nominal ranks, with 0 and n
 	grain   float64       // records of a run near its target
 	fine    float64
+	spread  float64 // the logarithm of how much more all cuts weigh than those near a target, at most
 	crowd   float64 // pieces of runs between records
 	heavy   bool    // a cut may gain more by the prior's weight elsewhere than it loses by the score, or no cut has a target's rank
 	layers  []layer // of each cut
@@ -230,11 +231,12 @@ func (p *proposal) reach(runs []run) float64 {
 			mass += masses[i]
 		}
 		exponent += math.Log(all / mass)
+		p.spread = max(p.spread, math.Log(all/mass))
 		if least*p.eta > 1 || p.eta*float64(p.n)/float64(m+1)*0.75 < math.Log(all/mass)+3 {
 			p.heavy = true
 		}
 		for i := range runs { // a score is at least what one cut is off
-			if more := offOf(i) - least; more > wander && math.Log(masses[i]/mass) > p.eta*more {
+			if more := offOf(i) - least; more > wander && masses[i] > mass && math.Log(masses[i]/mass) > p.eta*more {
 				wander = more
 			}
 		}
@@ -359,7 +361,11 @@ func (p *proposal) putCells(reach float64) {
 		}
 		return whole(max(cellLoss/(p.eta*p.finer), off/(cellGrowth*p.finer)))
 	}
+	// A tail bounds a score by how far off it begins alone, which is enough where that outweighs what cuts may gain by the prior's weight.
 	limit := whole(reach)
+	if !p.heavy {
+		limit = whole(min(reach, (40+2*p.spread)/p.eta*p.finer))
+	}
 	first, next := p.n, p.n
 	for first > 0 && p.n-first < limit {
 		step := min(width(first), first)
