@@ -79,7 +79,7 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 	if !ok || !slices.IsSorted(d.cuts) {
 		return nil, false
 	}
-	score, n := g.score(g.between(d.cuts))
+	score, first, last := g.score(g.between(d.cuts))
 	if d.inside == nil {
 		if score.Less(p.far) {
 			return nil, false
@@ -87,7 +87,7 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 		num, den := p.ratio(&d)
 		return d.cuts, g.sampler.AcceptRatio(g.rate, score, false, num, den)
 	}
-	if n < d.inside.first || n > d.inside.last || !score.Less(p.far) {
+	if last < d.inside.first || d.inside.last < first || !score.Less(p.far) {
 		return nil, false
 	}
 	// exp(−η·score) is exp(−η·(score − bound)) times exp(−η·bound), which is nearly 1 with the masses over the odds of the proposal.
@@ -99,8 +99,8 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 		return nil, false
 	}
 	num, den := p.ratio(&d)
-	// Sorted cuts stand for all their orders, of which there are fewer if some are equal.
-	den.Mul(den, repeats(d.cuts))
+	// Sorted cuts stand for all their orders, of which there are fewer if some are equal; and each of the cells that have an N of the best may return them.
+	den.Mul(den, repeats(d.cuts)).Mul(den, big.NewInt(int64(p.cellOf(last)-p.cellOf(first)+1)))
 	return d.cuts, g.sampler.AcceptRatio(g.rate, distance(d.gaps, d.slack), d.gaps.Less(d.slack), num, den)
 }
 
@@ -127,9 +127,9 @@ func (g *joint) between(cuts []uint64) []uint64 {
 	return append(gaps, g.first+g.n-last)
 }
 
-// score returns the least over the whole numbers N of Σ |gap − share·N|, in units of 1/(2·den), and the N where it is found: the smaller one if there are two.
-func (g *joint) score(gaps []uint64) (exact.Uint128, uint64) {
-	// A weighted median of gap/share: where the slope changes its sign.
+// score returns the least over the whole numbers N of Σ |gap − share·N|, in units of 1/(2·den), and the numbers from first to last for which it is found.
+func (g *joint) score(gaps []uint64) (least exact.Uint128, first, last uint64) {
+	// A weighted median of gap/share: where the slope changes its sign. Half of the weight on either side of a place between two of them makes the sum the same all the way.
 	order := make([]int, len(gaps))
 	for j := range order {
 		order[j] = j
@@ -144,14 +144,17 @@ func (g *joint) score(gaps []uint64) (exact.Uint128, uint64) {
 		}
 		return 0
 	})
-	weight, j := uint64(0), 0
-	for _, j = range order {
-		if weight += g.parts[j]; 2*weight >= g.den {
+	weight, k := uint64(0), 0
+	for k = range order {
+		if weight += g.parts[order[k]]; 2*weight >= g.den {
 			break
 		}
 	}
-	whole, _ := exact.Product(gaps[j], g.den).QuoRem64(g.parts[j]) // below 2⁶⁴: the median of gap/share is at most twice their mean, which is the number of records
-	n := whole.Lo
+	// Below 2⁶⁴: the median of gap/share is at most twice their mean, which is the number of records.
+	quotient := func(j int) (whole, rest uint64) {
+		x, rest := exact.Product(gaps[j], g.den).QuoRem64(g.parts[j])
+		return x.Lo, rest
+	}
 	at := func(n uint64) exact.Uint128 {
 		var sum exact.Uint128
 		for j, k := range gaps {
@@ -159,11 +162,27 @@ func (g *joint) score(gaps []uint64) (exact.Uint128, uint64) {
 		}
 		return sum.Shl(1)
 	}
-	least, next := at(n), at(n+1)
-	if next.Less(least) {
-		return next, n + 1
+	n, rest := quotient(order[k])
+	if 2*weight == g.den { // k is not the last of them
+		from, to := n, uint64(math.MaxUint64)
+		if rest > 0 {
+			from++
+		}
+		if end := order[k+1]; exact.Product(gaps[end], g.den).Less(exact.Product(g.parts[end], math.MaxUint64)) {
+			to, _ = quotient(end)
+		}
+		if from <= to {
+			return at(from), from, to
+		}
 	}
-	return least, n
+	here, next := at(n), at(n+1)
+	switch {
+	case next.Less(here):
+		return next, n + 1, n + 1
+	case here.Less(next):
+		return here, n, n
+	}
+	return here, n, n + 1
 }
 
 func distance(x, y exact.Uint128) exact.Uint128 {

@@ -152,18 +152,19 @@ func TestScoresAreTheLeastOverN(t *testing.T) {
 				least, at = sum, records
 			}
 		}
-		score, records := g.score(gaps)
-		if score != exact.From64(uint64(least)) {
-			t.Fatalf("gaps %v, parts %v: score %v, and the least is %d at %d", gaps, g.parts, score, least, at)
+		score, first, last := g.score(gaps)
+		if score != exact.From64(uint64(least)) || first > at || last < at {
+			t.Fatalf("gaps %v, parts %v: score %v for %d … %d, and the least is %d at %d", gaps, g.parts, score, first, last, least, at)
 		}
-		// More than one N may be the best; what is returned is one of them.
-		sum := int64(0)
-		for j := range gaps {
-			x := int64(gaps[j]*g.den) - int64(g.parts[j]*records)
-			sum += 2 * max(x, -x)
-		}
-		if sum != least {
-			t.Fatalf("gaps %v, parts %v: N %d, and the best is %d", gaps, g.parts, records, at)
+		for n := range min(last, 2*n) + 3 {
+			sum := int64(0)
+			for j := range gaps {
+				x := int64(gaps[j]*g.den) - int64(g.parts[j]*n)
+				sum += 2 * max(x, -x)
+			}
+			if (sum == least) != (n >= first && n <= last) {
+				t.Fatalf("gaps %v, parts %v: %d … %d are said to be best, and %d is %d of %d", gaps, g.parts, first, last, n, sum, least)
+			}
 		}
 	}
 }
@@ -251,4 +252,55 @@ func TestCutsBetweenTheDrawnAreInterpolated(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("cuts %v, want %v", got, want)
 	}
+}
+
+// Cuts that crowd in one place, and gaps that cannot be as wanted since records are whole, do not make trials fail for long either.
+func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
+	f := func(epsilon int64, records map[int]uint64, quantiles ...int64) {
+		t.Helper()
+		p := &Problem{Levels: 40, Weights: ones(1000), Quantiles: quantiles, Epsilon: epsilon, Contributions: 1, Joint: true, Arity: len(quantiles) + 1}
+		for b := range 1000 {
+			if n := records[b]; n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		for range 3 {
+			s := &countingSampler{Sampler: exact.New()}
+			Solve(p, s)
+			if s.trials > 4*trialsOfProposal {
+				t.Errorf("%d trials of %d quantiles from %d, ε %d, %d buckets with records", s.trials, len(quantiles), quantiles[0], epsilon, len(records))
+			}
+		}
+	}
+	even := func(m int) (qs []int64) {
+		for i := range m {
+			qs = append(qs, int64(i+1)*Unit/int64(m+1))
+		}
+		return qs
+	}
+	near := func(q, step int64, m int) (qs []int64) {
+		for i := range int64(m) {
+			qs = append(qs, q+i*step)
+		}
+		return qs
+	}
+	spread := map[int]uint64{}
+	for b := 300; b < 500; b++ {
+		spread[b] = 5
+	}
+	f(Unit, spread, near(99*Unit/100, Unit/1000, 10)...)
+	f(Unit, spread, near(99*Unit/100, Unit/10_000, 32)...)
+	f(10*Unit, spread, near(Unit/2, 1, 9)...)
+	f(Unit, map[int]uint64{10: 1000, 60: 1000}, near(Unit/2, 1, 9)...)
+	f(1000*Unit, map[int]uint64{500: 1}, Unit/2)
+	for _, n := range []int{1, 5, 12, 25, 49, 83} {
+		few := map[int]uint64{}
+		for i := range n {
+			few[i*1000/n]++
+		}
+		f(20*Unit, few, even(9)...)
+		f(50*Unit, few, even(19)...)
+		f(20*Unit, few, even(32)...)
+	}
+	f(Unit, map[int]uint64{5: 1 << 50}, Unit/2)
 }

@@ -1,6 +1,7 @@
 package recursive
 
 import (
+	"cmp"
 	"iter"
 	"math"
 	"math/big"
@@ -97,14 +98,26 @@ func (g *joint) propose(finer int) *proposal {
 	if p.heavy {
 		runs = p.runs()
 	}
-	p.far = farOf(reach * 2 * float64(g.den))
-	p.crowd = p.crowded(runs)
-	for j := range m {
-		p.layers = append(p.layers, p.layer(runs, p.targets[j+1], reach))
-		p.connect(j)
+	for {
+		p.far = farOf(reach * 2 * float64(g.den))
+		p.crowd = p.crowded(runs)
+		p.layers, p.cells = nil, nil
+		for j := range m {
+			p.layers = append(p.layers, p.layer(runs, j, reach))
+			p.connect(j)
+		}
+		p.putCells(reach)
+		outside, inside := p.putOdds(reach)
+		// The best cuts of all may have a score beyond the reach, since gaps are whole numbers.
+		if off := outside.log() - inside.log(); inside.m == 0 || off > -2 {
+			if inside.m == 0 {
+				off = 0
+			}
+			reach += (off + 10) / p.eta
+			continue
+		}
+		break
 	}
-	p.putCells(reach)
-	p.putOdds(reach)
 	return p
 }
 
@@ -249,7 +262,7 @@ func (p *proposal) reach(runs []run) float64 {
 	return reach
 }
 
-// crowded returns into how many pieces a run is cut because several cuts lie between two neighbouring records: where there are few records for a cut.
+// crowded returns into how many pieces runs are cut because several cuts lie between two neighbouring records: where there are few records for a cut.
 func (p *proposal) crowded(runs []run) float64 {
 	m, gaps := float64(len(p.parts)-1), 0.
 	for _, r := range runs {
@@ -264,26 +277,56 @@ func (p *proposal) crowded(runs []run) float64 {
 	return math.Ceil(min(together*together, 1+3*m*m/gaps))
 }
 
-// pieces returns into how many pieces a run is cut, so that two cuts seldom share one: several lie between two records where there are few for a cut, or in what weighs much for its records.
-func (p *proposal) pieces(r run) int {
-	m, pieces := float64(len(p.parts)-1), 1.
+// A crowd is targets close to one another, whose cuts may lie in the same runs.
+type crowd struct {
+	targets, reach float64
+	mass           float64 // of the runs within reach of the target
+}
+
+// crowdAt returns the targets whose cuts may be where that of a target is.
+func (p *proposal) crowdAt(runs []run, target uint64) crowd {
+	c := crowd{reach: 3/p.eta + 1}
+	for _, t := range p.targets[1 : len(p.targets)-1] {
+		if offOf(t, target, target) <= 2*c.reach {
+			c.targets++
+		}
+	}
+	for i := range runs {
+		if offOf(target, runs[i].before, runs[i].before+runs[i].records) <= c.reach {
+			c.mass += p.float(p.massOf(&runs[i]))
+		}
+	}
+	return c
+}
+
+// pieces returns into how many pieces a run is cut, so that two cuts seldom share one: several lie between two records where there are few for a cut, where quantiles are close, or in what weighs much for its
+// records.
+func (p *proposal) pieces(r run, target uint64, c crowd) int {
+	m, pieces, mass := float64(len(p.parts)-1), 1., p.float(p.massOf(&r))
 	if p.wide(r) {
 		pieces = p.crowd
 	}
-	if p.heavy {
-		pieces = max(pieces, math.Ceil(m*m*p.float(p.massOf(&r))/p.float(p.all)))
+	if c.targets > 1 && offOf(target, r.before, r.before+r.records) <= c.reach {
+		pieces = max(pieces, c.targets*c.targets*mass/c.mass)
 	}
-	return int(pieces)
+	if share := mass / p.float(p.all); p.heavy {
+		pieces = max(pieces, m*m*share)
+	} else {
+		pieces = max(pieces, m*m*share/2)
+	}
+	return int(math.Ceil(min(pieces*p.finer, 1<<20)))
 }
 
 // wide tells whether a run is not just a record set apart.
 func (p *proposal) wide(r run) bool { return r.records == 0 || float64(r.records) <= p.grain }
 
 // layer returns the runs for a cut with a target: only those within the reach, longer ones farther off.
-func (p *proposal) layer(all []run, target uint64, reach float64) layer {
+func (p *proposal) layer(all []run, j int, reach float64) layer {
 	var l layer
+	target := p.targets[j+1]
+	c := p.crowdAt(all, target)
 	put := func(r run) {
-		for _, r := range p.cutUp(r) {
+		for _, r := range p.cutUp(r, p.pieces(r, target, c)) {
 			// 2·before + records − 2·target, in halves of a record; counts are below 2⁶³.
 			off := float64(int64(r.before-target)) + float64(r.records)/2
 			l.runs, l.middle = append(l.runs, r), append(l.middle, off)
@@ -316,8 +359,7 @@ func (p *proposal) layer(all []run, target uint64, reach float64) layer {
 }
 
 // cutUp divides a run into pieces of about equal mass.
-func (p *proposal) cutUp(r run) []run {
-	pieces := p.pieces(r)
+func (p *proposal) cutUp(r run, pieces int) []run {
 	if pieces <= 1 || r.end-r.start < 2 {
 		return []run{r}
 	}
@@ -381,9 +423,15 @@ func (p *proposal) putCells(reach float64) {
 		next += step
 	}
 	p.cells = append(p.cells, cell{first: next, last: math.MaxUint64, few: true})
+	slices.SortFunc(p.cells, func(x, y cell) int { return cmp.Compare(x.first, y.first) })
 	for i := range p.cells {
 		p.fill(&p.cells[i])
 	}
+}
+
+// cellOf returns the index of the cell with a number N.
+func (p *proposal) cellOf(n uint64) int {
+	return sort.Search(len(p.cells), func(i int) bool { return p.cells[i].first > n }) - 1
 }
 
 // twice returns twice the N that gaps are compared with, as a sum.
@@ -522,21 +570,21 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 	return out
 }
 
-// putOdds computes the integers that cells and the outside are drawn by.
-func (p *proposal) putOdds(reach float64) {
+// putOdds computes the integers that cells and the outside are drawn by, and returns what the outside and the cells weigh.
+func (p *proposal) putOdds(reach float64) (outside, inside wide) {
 	m := float64(len(p.layers))
 	orders, _ := math.Lgamma(m + 1)
-	weights := make([]wide, 0, len(p.cells)+1)
+	outside = wideExp(m*math.Log(p.float(p.all)) - orders - p.eta*reach)
 	for i := range p.cells {
-		weights = append(weights, p.weightOf(&p.cells[i]))
+		inside = inside.plus(p.weightOf(&p.cells[i]))
 	}
-	weights = append(weights, wideExp(m*math.Log(p.float(p.all))-orders-p.eta*reach))
-	for _, w := range weights {
-		p.total = p.total.plus(w)
+	p.total = inside.plus(outside)
+	p.odds = nil
+	for i := range p.cells {
+		p.odds = append(p.odds, oddsOf(p.weightOf(&p.cells[i]).over(p.total)))
 	}
-	for _, w := range weights {
-		p.odds = append(p.odds, oddsOf(w.over(p.total)))
-	}
+	p.odds = append(p.odds, oddsOf(outside.over(p.total)))
+	return outside, inside
 }
 
 // oddsOf returns an integer that is more than so large a part of all odds.
