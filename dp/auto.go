@@ -81,7 +81,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
-		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < leastApart) {
+		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
 			continue
 		}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
@@ -110,10 +110,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 // mostJoint is how many quantiles may be drawn jointly in a rehearsal, which takes long with more, and wins with fewer.
 const mostJoint = 200
 
-// leastApart is how many times exp(1) less a draw must weigh that puts two quantiles in one place, for joint draws to be worth a rehearsal: with less they crowd where the prior weighs most, and take long.
-const leastApart = 4
-
-// apart returns that exponent, for so many quantiles of so many records.
+// apart returns the exponent by which a joint draw weighs less that puts two of so many quantiles of so many records in one place. Cuts may gain the logarithm of the number of buckets by leaving their places for where
+// the prior weighs most: where that is more, they do so on some data, and draws take long.
 func (o Options) apart(quantiles int, records uint64) float64 {
 	quantiles = o.Estimator.drawn(quantiles)
 	arity, _ := o.Estimator.tree(quantiles)
