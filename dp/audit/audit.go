@@ -117,7 +117,7 @@ func Cases() []Case {
 		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}, append(noisyTreeCases(), sliceCases()...)...)
+	}, slices.Concat(priorCases(), noisyTreeCases(), sliceCases())...)
 }
 
 // groupsCase is the recursive estimator on two groups of records, with the same buckets each, whose answers are released together (docs/proofs/labels.md). A unit's
@@ -155,6 +155,7 @@ type tree struct {
 	arity  int
 	shares []uint64
 	edges  bool
+	priors []recursive.Prior
 	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
@@ -168,6 +169,15 @@ func (t tree) String() string {
 	}
 	if t.edges {
 		s += ", edges"
+	}
+	if t.priors != nil {
+		s += ", priors"
+		for _, p := range t.priors {
+			s += fmt.Sprintf(" %v", p.Weights)
+			if p.Robust != nil {
+				s += fmt.Sprintf("+%g·%v", p.Share, p.Robust)
+			}
+		}
 	}
 	if t.rho > 0 {
 		s += ", ρ " + big.NewRat(t.rho, recursive.Unit).RatString()
@@ -207,6 +217,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Arity:         tree.arity,
 				Shares:        tree.shares,
 				Edges:         tree.edges,
+				Priors:        tree.priors,
 			}
 			for b, n := range records {
 				if n > 0 {

@@ -32,6 +32,7 @@ type Problem struct {
 	Arity         int      // a node draws Arity−1 quantiles at once; at least 2; 0 means 2
 	Shares        []uint64 // of ε or ρ, by the depth of a node, the root's first: as many as Depth, positive, with a sum below 2³²; nil for equal ones
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
+	Priors        []Prior  // one for each quantile, instead of Weights for all of them; nil for none
 }
 
 // Depth returns the number of nodes on the longest path of the tree of m ≥ 1 quantiles in which a node with at least arity of them draws arity−1 and any other
@@ -150,16 +151,12 @@ func SolveAndCount(p *Problem, s exact.Sampler) (cuts, between []uint64) {
 	v := &solver{
 		Problem: p,
 		sampler: s,
-		top:     uint64(len(p.Weights)) << p.Levels,
-		prefix:  make([]uint64, len(p.Weights)+1),
 		roots:   make([]int32, len(p.Counts)),
 		halves:  make([]halves, 1, 64*len(p.Quantiles)), // index 0 means "not split"
 		blocks:  make([]block, 0, 2*len(p.Counts)+spareItems),
 		cuts:    make([]uint64, len(p.Quantiles)),
 	}
-	for i, w := range p.Weights {
-		v.prefix[i+1] = v.prefix[i] + w
-	}
+	v.start()
 	v.arity = max(p.Arity, 2)
 	v.depth = Depth(len(p.Quantiles), v.arity)
 	v.solve(0, v.top, 0, len(p.Quantiles), 0, Unit, 0)
@@ -188,13 +185,12 @@ type halves struct {
 type solver struct {
 	*Problem
 	sampler exact.Sampler
-	top     uint64   // N, the number of cells
-	prefix  []uint64 // prior weight before each bucket
-	roots   []int32  // the split of each bucket of Counts
-	halves  []halves // the memo of splits, one for the whole release
-	cuts    []uint64
-	arity   int
-	depth   int
+	weighing
+	roots  []int32  // the split of each bucket of Counts
+	halves []halves // the memo of splits, one for the whole release
+	cuts   []uint64
+	arity  int
+	depth  int
 
 	blocks []block // scratch of sample
 	items  []exact.Item
@@ -228,6 +224,7 @@ func (v *solver) solve(a, b uint64, from, to int, lo, hi int64, level int) {
 	}
 	js := drawn(nil, from, to, v.arity)
 	for _, j := range js {
+		v.weigh(j, a, b)
 		v.cuts[j] = v.sample(a, b, uint64(v.Quantiles[j]-lo), uint64(hi-lo), len(js), level)
 	}
 	if len(js) > 1 { // their order is not part of the draws: the first range ends at the first cut
@@ -342,12 +339,12 @@ func (v *solver) putEnds(a, b, total uint64) {
 // weightBefore returns W of the cells before z, for z ≤ top+1: each cell weighs as its bucket's weight says, and the cut at the top as the last cell.
 func (v *solver) weightBefore(z uint64) exact.Uint128 {
 	if z > v.top {
-		return v.weightBefore(v.top).Add(exact.From64(v.Weights[len(v.Weights)-1]))
+		return v.weightBefore(v.top).Add(exact.From64(v.weights[len(v.weights)-1]))
 	}
 	b := z >> v.Levels
 	w := exact.From64(v.prefix[b]).Shl(v.Levels)
 	if k := z & (1<<v.Levels - 1); k > 0 {
-		w = w.Add(exact.Product(v.Weights[b], k))
+		w = w.Add(exact.Product(v.weights[b], k))
 	}
 	return w
 }
@@ -358,7 +355,7 @@ func (v *solver) mass(x *block) exact.Uint128 {
 		return x.outside
 	}
 	if x.records > 0 { // inside one bucket
-		return exact.Product(v.Weights[x.start>>v.Levels], x.end-x.start)
+		return exact.Product(v.weights[x.start>>v.Levels], x.end-x.start)
 	}
 	return v.weightBefore(x.end).Sub(v.weightBefore(x.start))
 }
@@ -371,11 +368,11 @@ func (v *solver) within(x *block) uint64 {
 	at := v.weightBefore(x.start).Add(v.sampler.Uniform(v.mass(x)))
 	whole := at.Shr(v.Levels).Lo
 	// The bucket that holds the point: the last one with no more weight before it.
-	b := sort.Search(len(v.Weights), func(i int) bool { return v.prefix[i+1] > whole })
-	if b == len(v.Weights) {
+	b := v.first + sort.Search(v.last-v.first, func(i int) bool { return v.prefix[v.first+i+1] > whole })
+	if b == len(v.weights) {
 		return v.top
 	}
-	k, _ := at.Sub(exact.From64(v.prefix[b]).Shl(v.Levels)).QuoRem64(v.Weights[b])
+	k, _ := at.Sub(exact.From64(v.prefix[b]).Shl(v.Levels)).QuoRem64(v.weights[b])
 	return uint64(b)<<v.Levels + k.Lo
 }
 
