@@ -66,7 +66,10 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	if records == 0 {
 		records = unknownRecords
 	}
-	shapes := shapes(g, weights, records)
+	if o.each, err = o.priors(g, asked); err != nil {
+		return nil, err
+	}
+	shapes := o.shapes(g, asked, weights, records)
 	var all []Prediction
 	for _, name := range candidates {
 		e, err := ParseEstimator(name)

@@ -84,7 +84,8 @@ type Options struct {
 	NanoRho int64
 	// Contributions is how many records one privacy unit has in the sketch at most. 0 means 1.
 	Contributions int
-	// Prior weighs the grid's buckets. nil means [prior.Uniform].
+	// Prior weighs the grid's buckets. nil means [prior.Uniform]. The recursive estimators use a [prior.ByQuantile] for each quantile as it says, and make a [prior.Mixture] inside each range; others
+	// use its Weights.
 	Prior prior.Prior
 	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
@@ -100,6 +101,9 @@ type Options struct {
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
+
+	// each are the priors of the different quantiles on the grid, once they are checked; nil if one list of weights is all there is.
+	each []recursive.Prior
 }
 
 // An Interval is what a rank error lies in: the rank of the answer, less that of the quantile, in records. A bucket with records has many ranks; the interval holds the error of one of
@@ -201,29 +205,30 @@ func (o Options) Validate() error {
 
 // ValidateOn makes the checks of [Options.Validate], and that the prior fits the grid: all that a [Release] of a sketch on it checks.
 func (o Options) ValidateOn(g *sketch.Grid) error {
-	_, err := o.checkOn(g)
+	_, _, err := o.checkOn(g)
 	return err
 }
 
-// checkOn returns the prior's weights too.
-func (o Options) checkOn(g *sketch.Grid) ([]uint64, error) {
+// checkOn returns the prior's weights too, and the options with the priors of their quantiles.
+func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 	if err := o.Validate(); err != nil {
-		return nil, err
+		return o, nil, err
 	}
-	if o.Prior == nil {
-		o.Prior = prior.Uniform()
+	o.Prior = o.prior()
+	nominal, err := o.nominal()
+	if err != nil {
+		return o, nil, err
 	}
 	weights, err := o.weights(g)
-	if err != nil || o.Estimator.kind != sliceKind {
-		return weights, err
-	}
-	nominal, err := o.nominal()
 	if err == nil {
+		o.each, err = o.priors(g, distinct(nominal))
+	}
+	if err == nil && o.Estimator.kind == sliceKind {
 		if err = o.slices(distinct(nominal), weights).Check(); err != nil {
 			err = fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
 		}
 	}
-	return weights, err
+	return o, weights, err
 }
 
 // nominal returns the quantiles in billionths, in the order asked.
@@ -308,12 +313,9 @@ func Release(s *sketch.Binned, o Options) (*Result, error) {
 
 func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, error) {
 	grid := s.Grid()
-	weights, err := o.checkOn(grid)
+	o, weights, err := o.checkOn(grid)
 	if err != nil {
 		return nil, err
-	}
-	if o.Prior == nil {
-		o.Prior = prior.Uniform()
 	}
 	o, predicted, err := o.Chosen(grid)
 	if err != nil {
@@ -367,6 +369,14 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	draws := min(uint64(arity-1), m)
 	// The ranges of a level are disjoint, and each draw looks at all of its range.
 	work := uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
+	switch o.prior().(type) {
+	case prior.ByQuantile:
+		const mixing = 8 // a draw makes the weights of its range, after all of them were made for the grid
+		work += (uint64(recursive.Depth(int(max(m, 1)), arity))*draws + 2*m) * buckets * mixing
+	case prior.Mixture:
+		const mixing = 4
+		work += uint64(recursive.Depth(int(max(m, 1)), arity)) * draws * buckets * mixing
+	}
 	if o.measures() {
 		work += buckets + splits*m + node*(m+1)*(releases+6)
 	}
@@ -426,6 +436,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Rho:           answers.nanoRho,
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
+		Priors:        o.each,
 	}
 	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))
 	for bucket, n := range s.All() {

@@ -3,6 +3,7 @@ package prior
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -14,9 +15,9 @@ import (
 // ErrPrior is wrapped by every error about the description of a prior; the text names the field and its value.
 var ErrPrior = errors.New("prior")
 
-// defaultRobust is the share of a prior's weight that is spread evenly over all buckets: a prior that is wrong costs at most as much as ln(10) more in the bound of the
+// DefaultRobust is the share of a prior's weight that is spread evenly over all buckets: a prior that is wrong costs at most as much as ln(10) more in the bound of the
 // error than the uniform prior does (Khodak, Amin, Dick, Vassilvitskii, ICML 2023, section 3.2).
-const defaultRobust = 0.1
+const DefaultRobust = 0.1
 
 // A distribution is a family of distributions of a value.
 type distribution struct {
@@ -26,6 +27,7 @@ type distribution struct {
 	tails func(p []float64, x float64) (below, above float64)
 }
 
+// distributions are the families with parameters, in terms of the values, or of the positions in buckets with axis=buckets.
 var distributions = map[string]distribution{
 	"cauchy": {[]string{"location", "scale"}, positiveScale, func(p []float64, x float64) (float64, float64) {
 		z := (x - p[0]) / p[1]
@@ -46,6 +48,17 @@ var distributions = map[string]distribution{
 	"gaussian": {[]string{"location", "scale"}, positiveScale, func(p []float64, x float64) (float64, float64) {
 		z := (x - p[0]) / p[1] / math.Sqrt2
 		return math.Erfc(-z) / 2, math.Erfc(z) / 2
+	}},
+	// What a learner of quantiles believes: three quarters at its forecast, within its usual error, one quarter at the latest answer, and farther off in half of the cases. Positions are in buckets.
+	"forecast": {[]string{"location", "scale", "last"}, positiveScale, func(p []float64, x float64) (float64, float64) {
+		below := math.Exp(-math.Abs(x-p[0])/p[1]) / 2
+		above := 1 - below
+		if x > p[0] {
+			below, above = above, below
+		}
+		const known = 0.75
+		z := (x - p[2]) / p[1]
+		return known*below + (1-known)*math.Atan2(1, -z)/math.Pi, known*above + (1-known)*math.Atan2(1, z)/math.Pi
 	}},
 	"log-uniform": {[]string{"min", "max"}, func(p []float64) error {
 		if !(p[0] > 0 && p[0] < p[1]) {
@@ -71,7 +84,11 @@ type family struct {
 	name       string
 	parameters []float64
 	robust     float64
+	buckets    bool // the distribution is one of positions in buckets
 }
+
+// ErrFile says that a prior is in a file, which [Parse] does not read: "public:FILE". Who may read files uses [Public].
+var ErrFile = fmt.Errorf("%w: a public data set is named where the file can be read, in a policy or on a command line", ErrPrior)
 
 // Parse reads the description of a prior:
 //
@@ -81,37 +98,62 @@ type family struct {
 //	laplace:location=40,scale=10
 //	gaussian:location=40,scale=10
 //	log-uniform:min=0.001,max=1000
+//	forecast:location=812.5,scale=3,last=810     what a learner believes; positions in buckets
+//	weights:0*10,2.5,7,0*20                      relative weights of the grid's buckets, 0*10 being ten times 0
+//	release:0.25=28,0.5=37,0.75=48               the answers of an earlier release; each quantile has a prior of its own (see [Release])
+//	each:0.5=laplace:location=1,scale=2;0.9=…    for each quantile a prior of its own (see [Each])
 //
-// Of any but the first a share, 0.1 unless robust=… says otherwise, is spread evenly over the buckets, so that a wrong guess costs little. Errors wrap [ErrPrior].
+// The first six may be about positions in buckets instead of values with axis=buckets: 3.5 is the middle of the fourth bucket. Of any but the first a share, 0.1 unless robust=… says otherwise,
+// is spread evenly over the buckets, so that a wrong guess costs little, and inside a range of the recursive estimator over the buckets there. Errors wrap [ErrPrior] and name the field and its value.
 func Parse(s string) (Prior, error) {
 	name, rest, _ := strings.Cut(s, ":")
-	if s == "uniform" || s == "" {
+	switch {
+	case s == "uniform" || s == "":
 		return Uniform(), nil
+	case len(s) > maxText:
+		return nil, fmt.Errorf("%w: a description of %d bytes is longer than %d", ErrPrior, len(s), maxText)
+	}
+	switch name {
+	case "weights":
+		return parseWeights(rest)
+	case "release":
+		return parseRelease(rest)
+	case "each":
+		return parseEach(rest)
+	case "public":
+		return nil, fmt.Errorf("%w: %q", ErrFile, s)
 	}
 	d, ok := distributions[name]
 	if !ok {
-		return nil, fmt.Errorf("%w %q: there are uniform, cauchy, gaussian, half-cauchy, laplace and log-uniform, with parameters such as cauchy:location=0,scale=1", ErrPrior, s)
+		return nil, fmt.Errorf("%w %q: there are uniform, %s, release, weights and each, with parameters such as cauchy:location=0,scale=1", ErrPrior, s, strings.Join(slices.Sorted(maps.Keys(distributions)), ", "))
 	}
-	f := family{name: name, parameters: make([]float64, len(d.fields)), robust: defaultRobust}
+	f := family{name: name, parameters: make([]float64, len(d.fields)), robust: DefaultRobust, buckets: name == "forecast"}
 	seen := map[string]bool{}
 	for field := range strings.SplitSeq(rest, ",") {
 		key, text, _ := strings.Cut(field, "=")
 		i := slices.Index(d.fields, key)
-		if i < 0 && key != "robust" {
-			return nil, fmt.Errorf("%s %w: unknown field %q: there are %s and robust", name, ErrPrior, key, strings.Join(d.fields, ", "))
+		if i < 0 && key != "robust" && key != "axis" {
+			return nil, fmt.Errorf("%s %w: unknown field %q: there are %s, axis and robust", name, ErrPrior, key, strings.Join(d.fields, ", "))
 		}
 		if seen[key] {
 			return nil, fmt.Errorf("%s %w: field %s stands twice", name, ErrPrior, key)
 		}
 		seen[key] = true
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("%s %w: %s %q is not a finite number", name, ErrPrior, key, text)
+		if key == "axis" {
+			if text != "values" && text != "buckets" || f.buckets && text == "values" {
+				return nil, fmt.Errorf("%s %w: axis %q is neither values nor buckets, or not what this family has", name, ErrPrior, text)
+			}
+			f.buckets = text == "buckets"
+			continue
+		}
+		v, err := parseFinite(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w: %s %w", name, ErrPrior, key, err)
 		}
 		if i >= 0 {
-			f.parameters[i] = v + 0 // -0 is 0
-		} else if f.robust = v; !(v > 0 && v <= 1) {
-			return nil, fmt.Errorf("%s %w: robust %v is not in (0, 1]", name, ErrPrior, v)
+			f.parameters[i] = v
+		} else if f.robust, err = parseRobust(text); err != nil {
+			return nil, fmt.Errorf("%s %w: %w", name, ErrPrior, err)
 		}
 	}
 	for _, key := range d.fields {
@@ -125,28 +167,70 @@ func Parse(s string) (Prior, error) {
 	return f, nil
 }
 
-// Name returns the description that [Parse] reads.
-func (f family) Name() string {
-	s := f.name + ":"
-	for i, key := range distributions[f.name].fields {
-		s += key + "=" + strconv.FormatFloat(f.parameters[i], 'g', -1, 64) + ","
+// maxText is the most bytes of a description: some of a prior for each of a thousand quantiles.
+const maxText = 1 << 18
+
+// parseFinite reads a finite number. The error begins with the text.
+func parseFinite(text string) (float64, error) {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, fmt.Errorf("%q is not a finite number", text)
 	}
-	if f.robust != defaultRobust {
-		return s + "robust=" + strconv.FormatFloat(f.robust, 'g', -1, 64)
-	}
-	return strings.TrimSuffix(s, ",")
+	return v + 0, nil // -0 is 0
 }
 
-// Weights implements [Prior].
-func (f family) Weights(g *sketch.Grid) ([]uint64, error) {
+// parseRobust reads the share of the robust part.
+func parseRobust(text string) (float64, error) {
+	v, err := parseFinite(text)
+	if err != nil {
+		return 0, fmt.Errorf("robust %w", err)
+	}
+	if !(v > 0 && v <= 1) {
+		return 0, fmt.Errorf("robust %v is not in (0, 1]", v)
+	}
+	return v, nil
+}
+
+// robustText returns the field of a description that [parseRobust] reads, nothing for the default.
+func robustText(share float64) string {
+	if share == DefaultRobust {
+		return ""
+	}
+	return "robust=" + formatNumber(share)
+}
+
+func formatNumber(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+
+// Name returns the description that [Parse] reads.
+func (f family) Name() string {
+	var fields []string
+	for i, key := range distributions[f.name].fields {
+		fields = append(fields, key+"="+formatNumber(f.parameters[i]))
+	}
+	if f.buckets && f.name != "forecast" {
+		fields = append(fields, "axis=buckets")
+	}
+	if r := robustText(f.robust); r != "" {
+		fields = append(fields, r)
+	}
+	return f.name + ":" + strings.Join(fields, ",")
+}
+
+// masses returns the distribution's probability of each bucket.
+func (f family) masses(g *sketch.Grid) ([]float64, error) {
 	tails := distributions[f.name].tails
-	w := make([]uint64, g.Len())
-	even := f.robust / float64(len(w))
+	m := make([]float64, g.Len())
 	below, above := 0.0, 1.0
-	for i := range w {
+	if f.buckets { // there is nothing beyond the first and the last
+		below, above = tails(f.parameters, 0)
+	}
+	for i := range m {
 		_, upper := g.Bounds(i)
+		if f.buckets {
+			upper = float64(i + 1)
+		}
 		b, a := 1.0, 0.0
-		if i < len(w)-1 && !math.IsInf(upper, 1) {
+		if f.buckets || i < len(m)-1 && !math.IsInf(upper, 1) {
 			b, a = tails(f.parameters, upper)
 		}
 		// The difference of the smaller ones is the more precise.
@@ -155,8 +239,17 @@ func (f family) Weights(g *sketch.Grid) ([]uint64, error) {
 			mass = above - a
 		}
 		below, above = b, a
-		// Parts of 2^60, so that the sum stays below MaxTotal whatever the rounding, and never zero.
-		w[i] = 1 + uint64(math.Ldexp((1-f.robust)*max(mass, 0)+even, 60))
+		m[i] = max(mass, 0)
 	}
-	return w, nil
+	return m, nil
+}
+
+func (f family) share() float64 { return f.robust }
+
+// Weights implements [Prior].
+func (f family) Weights(g *sketch.Grid) ([]uint64, error) { return mix(f, g) }
+
+// Mixed implements [Mixture].
+func (f family) Mixed(g *sketch.Grid) (own, robust []uint64, share float64, err error) {
+	return parts(f, g)
 }
