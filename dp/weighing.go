@@ -50,8 +50,11 @@ func priorOf(p prior.Prior, g *sketch.Grid) (r recursive.Prior, err error) {
 		if r.Weights, r.Robust, r.Share, err = m.Mixed(g); err == nil {
 			err = prior.Check(r.Robust, g.Len())
 		}
-		if err == nil && !(r.Share > 0 && r.Share <= 1) {
-			err = fmt.Errorf("the robust part has the share %v, not in (0, 1]", r.Share)
+		if n, ok := p.(prior.Nearby); ok {
+			r.Near = n.Near()
+		}
+		if err == nil && !(r.Share > 0 && r.Share <= 1 && r.Near >= 0 && r.Near <= 1) {
+			err = fmt.Errorf("the robust part has the share %v, not in (0, 1], or is near answers with a part of %v, not in [0, 1]", r.Share, r.Near)
 		}
 	} else {
 		r.Weights, err = p.Weights(g)

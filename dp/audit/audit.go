@@ -177,6 +177,9 @@ func (t tree) String() string {
 			if p.Robust != nil {
 				s += fmt.Sprintf("+%g·%v", p.Share, p.Robust)
 			}
+			if p.Near > 0 {
+				s += fmt.Sprintf(", %g of it near", p.Near)
+			}
 		}
 	}
 	if t.rho > 0 {

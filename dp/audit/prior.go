@@ -12,6 +12,7 @@ func priorCases() []Case {
 		mixed = recursive.Prior{Weights: []uint64{1, 9, 1}, Robust: even, Share: 0.25, Total: 16}
 		wrong = recursive.Prior{Weights: []uint64{20, 1, 1}, Robust: even, Share: 0.1, Total: 24}
 	)
+	near := recursive.Prior{Weights: []uint64{2, 5, 1}, Robust: even, Share: 0.75, Near: 0.5, Total: 16}
 	priors := func(p ...recursive.Prior) tree { return tree{priors: p} }
 	edges, wide, concentrated := priors(left, mixed, right), priors(left, mixed, wrong), priors(left, mixed, right)
 	edges.edges, wide.arity, concentrated.rho = true, 4, u/4
@@ -20,7 +21,9 @@ func priorCases() []Case {
 	return []Case{
 		treeCase("one cell a bucket", priors(mixed), 0, []int64{u / 2}, 1, 1, even, 8),
 		treeCase("one cell a bucket", priors(left, mixed, right), 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, even, 5),
-		treeCase("two cells a bucket", priors(wrong, mixed), 1, []int64{u / 4, 3 * u / 4}, 2, 2, even, 2),
+		treeCase("two cells a bucket", priors(wrong, mixed), 1, []int64{u / 4, 3 * u / 4}, 2, 1, even, 2),
+		treeCase("one cell a bucket", priors(near, near, near), 0, []int64{u / 4, u / 2, 3 * u / 4}, 1, 1, even, 4),
+		treeCase("two cells a bucket", priors(near, near), 1, []int64{u / 4, 3 * u / 4}, 2, 1, even, 1),
 		treeCase("one cell a bucket", edges, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, even, 4),
 		treeCase("one cell a bucket", wide, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, even, 4),
 		treeCase("one cell a bucket", concentrated, 0, []int64{u / 4, u / 2, 3 * u / 4}, 0, 1, even, 4),

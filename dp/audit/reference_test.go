@@ -280,5 +280,8 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 	checkWith(tree{priors: all}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
 	checkWith(tree{priors: all[:2]}, 1, []uint64{1, 1, 1}, 2, 1, 2, u/4, u/2)
 	checkWith(tree{priors: all, edges: true}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
+	near := recursive.Prior{Weights: []uint64{1, 9, 1}, Robust: []uint64{1, 1, 3}, Share: 0.5, Near: 0.5, Total: 16}
+	checkWith(tree{priors: []recursive.Prior{near, mixed, near}}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
+	checkWith(tree{priors: []recursive.Prior{near, near}}, 1, []uint64{1, 1, 1}, 2, 1, 2, u/4, u/2)
 	checkWith(tree{priors: all, arity: 4}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
 }

@@ -238,7 +238,7 @@ func (l located) masses(g *sketch.Grid) ([]float64, error) {
 			scale = nearest / 4
 		}
 	}
-	return family{"cauchy", []float64{location, max(scale, 0.5)}, l.r.robust, true}.masses(g)
+	return family{name: "cauchy", parameters: []float64{location, max(scale, 0.5)}, robust: l.r.robust, buckets: true}.masses(g)
 }
 
 // Weights implements [Prior].

@@ -49,16 +49,26 @@ var distributions = map[string]distribution{
 		z := (x - p[0]) / p[1] / math.Sqrt2
 		return math.Erfc(-z) / 2, math.Erfc(z) / 2
 	}},
-	// What a learner of quantiles believes: three quarters at its forecast, within its usual error, one quarter at the latest answer, and farther off in half of the cases. Positions are in buckets.
-	"forecast": {[]string{"location", "scale", "last"}, positiveScale, func(p []float64, x float64) (float64, float64) {
+	// What a learner of quantiles believes: three quarters of the weight at its forecast, within its usual error; the rest around the latest answer, as much within any distance as within its double, up to
+	// the reach: a shift of any size is found.
+	"forecast": {[]string{"location", "scale", "last", "reach"}, func(p []float64) error {
+		if !(p[3] > 0) {
+			return fmt.Errorf("forecast %w: reach %v is not positive", ErrPrior, p[3])
+		}
+		return positiveScale(p)
+	}, func(p []float64, x float64) (float64, float64) {
 		below := math.Exp(-math.Abs(x-p[0])/p[1]) / 2
 		above := 1 - below
 		if x > p[0] {
 			below, above = above, below
 		}
+		far := (1 - min(math.Log1p(math.Abs(x-p[2])/p[1])/math.Log1p(p[3]/p[1]), 1)) / 2
+		near := 1 - far
+		if x < p[2] {
+			far, near = near, far
+		}
 		const known = 0.75
-		z := (x - p[2]) / p[1]
-		return known*below + (1-known)*math.Atan2(1, -z)/math.Pi, known*above + (1-known)*math.Atan2(1, z)/math.Pi
+		return known*below + (1-known)*near, known*above + (1-known)*far
 	}},
 	"log-uniform": {[]string{"min", "max"}, func(p []float64) error {
 		if !(p[0] > 0 && p[0] < p[1]) {
@@ -84,6 +94,7 @@ type family struct {
 	name       string
 	parameters []float64
 	robust     float64
+	near       float64
 	buckets    bool // the distribution is one of positions in buckets
 }
 
@@ -93,18 +104,19 @@ var ErrFile = fmt.Errorf("%w: a public data set is named where the file can be r
 // Parse reads the description of a prior:
 //
 //	uniform
+//	uniform:near=0.5                              half of it near other quantiles' answers (see [Near])
 //	cauchy:location=0,scale=1
 //	half-cauchy:location=0,scale=1
 //	laplace:location=40,scale=10
 //	gaussian:location=40,scale=10
 //	log-uniform:min=0.001,max=1000
-//	forecast:location=812.5,scale=3,last=810     what a learner believes; positions in buckets
+//	forecast:location=812.5,scale=3,last=810,reach=8194   what a learner believes; positions in buckets
 //	weights:0*10,2.5,7,0*20                      relative weights of the grid's buckets, 0*10 being ten times 0
 //	release:0.25=28,0.5=37,0.75=48               the answers of an earlier release; each quantile has a prior of its own (see [Release])
 //	each:0.5=laplace:location=1,scale=2;0.9=…    for each quantile a prior of its own (see [Each])
 //
 // The first six may be about positions in buckets instead of values with axis=buckets: 3.5 is the middle of the fourth bucket. Of any but the first a share, 0.1 unless robust=… says otherwise,
-// is spread evenly over the buckets, so that a wrong guess costs little, and inside a range of the recursive estimator over the buckets there. Errors wrap [ErrPrior] and name the field and its value.
+// is spread evenly over the buckets, so that a wrong guess costs little, and inside a range of the recursive estimator over the buckets there; near=0.5 takes half of that share to the neighbourhood of other quantiles' answers, which is what forecast does unless it has near=0. Errors wrap [ErrPrior] and name the field and its value.
 func Parse(s string) (Prior, error) {
 	name, rest, _ := strings.Cut(s, ":")
 	switch {
@@ -114,6 +126,8 @@ func Parse(s string) (Prior, error) {
 		return nil, fmt.Errorf("%w: a description of %d bytes is longer than %d", ErrPrior, len(s), maxText)
 	}
 	switch name {
+	case "uniform":
+		return parseSpread(rest)
 	case "weights":
 		return parseWeights(rest)
 	case "release":
@@ -128,12 +142,15 @@ func Parse(s string) (Prior, error) {
 		return nil, fmt.Errorf("%w %q: there are uniform, %s, release, weights and each, with parameters such as cauchy:location=0,scale=1", ErrPrior, s, strings.Join(slices.Sorted(maps.Keys(distributions)), ", "))
 	}
 	f := family{name: name, parameters: make([]float64, len(d.fields)), robust: DefaultRobust, buckets: name == "forecast"}
+	if f.buckets {
+		f.near = defaultNear
+	}
 	seen := map[string]bool{}
 	for field := range strings.SplitSeq(rest, ",") {
 		key, text, _ := strings.Cut(field, "=")
 		i := slices.Index(d.fields, key)
-		if i < 0 && key != "robust" && key != "axis" {
-			return nil, fmt.Errorf("%s %w: unknown field %q: there are %s, axis and robust", name, ErrPrior, key, strings.Join(d.fields, ", "))
+		if i < 0 && key != "robust" && key != "axis" && key != "near" {
+			return nil, fmt.Errorf("%s %w: unknown field %q: there are %s, axis, near and robust", name, ErrPrior, key, strings.Join(d.fields, ", "))
 		}
 		if seen[key] {
 			return nil, fmt.Errorf("%s %w: field %s stands twice", name, ErrPrior, key)
@@ -152,6 +169,10 @@ func Parse(s string) (Prior, error) {
 		}
 		if i >= 0 {
 			f.parameters[i] = v
+		} else if key == "near" {
+			if f.near = v; !(v >= 0 && v <= 1) {
+				return nil, fmt.Errorf("%s %w: near %v is not in [0, 1]", name, ErrPrior, v)
+			}
 		} else if f.robust, err = parseRobust(text); err != nil {
 			return nil, fmt.Errorf("%s %w: %w", name, ErrPrior, err)
 		}
@@ -210,6 +231,9 @@ func (f family) Name() string {
 	if f.buckets && f.name != "forecast" {
 		fields = append(fields, "axis=buckets")
 	}
+	if usual := map[bool]float64{true: defaultNear}[f.name == "forecast"]; f.near != usual {
+		fields = append(fields, "near="+formatNumber(f.near))
+	}
 	if r := robustText(f.robust); r != "" {
 		fields = append(fields, r)
 	}
@@ -245,6 +269,9 @@ func (f family) masses(g *sketch.Grid) ([]float64, error) {
 }
 
 func (f family) share() float64 { return f.robust }
+
+// Near implements [Nearby].
+func (f family) Near() float64 { return f.near }
 
 // Weights implements [Prior].
 func (f family) Weights(g *sketch.Grid) ([]uint64, error) { return mix(f, g) }

@@ -35,7 +35,11 @@ func TestPriorsPrintAsTheyAreRead(t *testing.T) {
 	f("log-uniform:min=1e-3,max=1000,robust=0.5", "log-uniform:min=0.001,max=1000,robust=0.5")
 	f("laplace:axis=buckets,scale=2,location=1e1", "laplace:location=10,scale=2,axis=buckets")
 	f("laplace:location=1,scale=2,axis=values", "laplace:location=1,scale=2")
-	f("forecast:last=3,location=4,scale=2", "forecast:location=4,scale=2,last=3")
+	f("forecast:last=3,location=4,scale=2,reach=9", "forecast:location=4,scale=2,last=3,reach=9")
+	f("forecast:last=3,location=4,scale=2,reach=9,near=0.5", "forecast:location=4,scale=2,last=3,reach=9")
+	f("forecast:last=3,location=4,scale=2,reach=9,near=0", "forecast:location=4,scale=2,last=3,reach=9,near=0")
+	f("gaussian:location=1,scale=2,near=0.5", "gaussian:location=1,scale=2,near=0.5")
+	f("uniform:near=0.50", "uniform:near=0.5")
 	f("weights:1,1,2.50,0,0,0", "weights:1*2,2.5,0*3")
 	f("weights:robust=0.25,7*2,1*1", "weights:7*2,1,robust=0.25")
 	f("release:0.75=4,0.25=-1e3", "release:0.25=-1000,0.75=4")
@@ -57,6 +61,9 @@ func TestWrongPriorsNameTheField(t *testing.T) {
 		"log-uniform:min=2,max=1":              "max 1",
 		"gaussian:location=1,scale=1,color=-1": `"color"`,
 		"laplace:location=1,scale=1,axis=y":    `axis "y"`,
+		"uniform:near=2":                       "near 2",
+		"uniform:far=1":                        `"far=1"`,
+		"laplace:location=1,scale=1,near=-1":   "near -1",
 		"weights:1,-2":                         "weight -2 of bucket 1",
 		"weights:1,NaN":                        `weight of bucket 1, "NaN" is not a finite`,
 		"weights:0,0":                          "no weight of 2 is more than 0",
@@ -85,7 +92,7 @@ func TestWrongPriorsNameTheField(t *testing.T) {
 func TestWeightsAreTheProbabilitiesOfTheBuckets(t *testing.T) {
 	for _, s := range []string{
 		"cauchy:location=3,scale=2", "half-cauchy:location=0,scale=1", "laplace:location=-3,scale=0.5", "gaussian:location=40,scale=10",
-		"log-uniform:min=0.5,max=50", "laplace:location=6.5,scale=2,axis=buckets", "forecast:location=6.5,scale=2,last=1", "cauchy:location=1e308,scale=1e-300", "gaussian:location=0,scale=1e300",
+		"log-uniform:min=0.5,max=50", "laplace:location=6.5,scale=2,axis=buckets", "forecast:location=6.5,scale=2,last=1,reach=100", "cauchy:location=1e308,scale=1e-300", "gaussian:location=0,scale=1e300",
 	} {
 		p := parse(t, s)
 		f := p.(family)
@@ -147,7 +154,7 @@ func TestNoPriorMakesABucketImpossible(t *testing.T) {
 	}
 	priors := map[Prior]string{people: public.Grid().String(), people.At(0.5): public.Grid().String(), people.At(0.001): public.Grid().String()}
 	for _, s := range []string{
-		"uniform", "cauchy:location=1e300,scale=1e-300", "gaussian:location=-1e9,scale=1e-9", "forecast:location=-5,scale=1e-9,last=1e9", "release:0.5=1e300", "release:0.1=-1e300,0.5=0,0.9=1e300",
+		"uniform", "uniform:near=1", "cauchy:location=1e300,scale=1e-300", "gaussian:location=-1e9,scale=1e-9", "forecast:location=-5,scale=1e-9,last=1e9,reach=1e12", "release:0.5=1e300", "release:0.1=-1e300,0.5=0,0.9=1e300",
 		"each:0.5=gaussian:location=0,scale=1e-200,robust=1e-18;0.9=uniform",
 	} {
 		for _, g := range []string{"exponential:scale=5", "exponential:scale=3,min=-10,max=1000", "linear:lower=0,upper=1,bins=1", "explicit:1"} {

@@ -3,6 +3,7 @@ package prior
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/quietile/quietile/sketch"
 )
@@ -14,6 +15,54 @@ type Mixture interface {
 	// Mixed returns weights of both parts, each as those of [Prior.Weights], and the share of the second.
 	Mixed(g *sketch.Grid) (own, robust []uint64, share float64, err error)
 }
+
+// Nearby is a [Mixture] that takes a part of its robust share to where other quantiles of the same release were found: as much to any distance from an end of the range, as far as that is an answer, as to its double.
+// Quantiles of a release tend to lie near each other, on whatever scale: in a range that reaches to infinity nothing else is known of them.
+type Nearby interface {
+	Mixture
+	// Near returns the part, in [0, 1].
+	Near() float64
+}
+
+// defaultNear is the part of a learner's priors.
+const defaultNear = 0.5
+
+// Near returns the uniform prior of which a part, in (0, 1], is near other quantiles' answers (see [Nearby]). It is an error, which wraps [ErrPrior], if it is not that.
+func Near(part float64) (Prior, error) {
+	if !(part > 0 && part <= 1) {
+		return nil, fmt.Errorf("uniform %w: near %v is not in (0, 1]", ErrPrior, part)
+	}
+	return near{Uniform(), part}, nil
+}
+
+type near struct {
+	Prior
+	part float64
+}
+
+func parseSpread(s string) (Prior, error) {
+	text, ok := strings.CutPrefix(s, "near=")
+	if !ok {
+		return nil, fmt.Errorf("uniform %w: unknown field %q: there is near", ErrPrior, s)
+	}
+	part, err := parseFinite(text)
+	if err != nil {
+		return nil, fmt.Errorf("uniform %w: near %w", ErrPrior, err)
+	}
+	return Near(part)
+}
+
+// Name returns the description that [Parse] reads.
+func (n near) Name() string { return "uniform:near=" + formatNumber(n.part) }
+
+// Mixed implements [Mixture]: all of it is robust.
+func (n near) Mixed(g *sketch.Grid) (own, robust []uint64, share float64, err error) {
+	robust, err = n.Weights(g)
+	return robust, robust, 1, err
+}
+
+// Near implements [Nearby].
+func (n near) Near() float64 { return n.part }
 
 // A source of a mixture's own part.
 type source interface {

@@ -1,5 +1,7 @@
 package recursive
 
+import "math"
+
 // A Prior weighs the cuts for one quantile. All of it is public.
 type Prior struct {
 	Weights []uint64 // of each bucket; as those of a [Problem]
@@ -7,7 +9,9 @@ type Prior struct {
 	// a number in (0, 1], and Weights have the rest. With [Problem].Edges they are mixed on the whole grid.
 	Robust []uint64
 	Share  float64
-	Total  uint64 // about the sum of mixed weights, at most 2⁶⁰; 0 means that
+	// Near is the part, in [0, 1], of the robust share that goes to the cuts near the ends of the range that ancestors have drawn: as much from any distance to its double. At the root and with [Problem.Edges] there are none.
+	Near  float64
+	Total uint64 // about the sum of mixed weights, at most 2⁶⁰; 0 means that
 }
 
 // maxRange is the largest Total of a [Prior].
@@ -24,7 +28,27 @@ func (p Prior) Within(first, last int, a, b uint64, levels uint, weights []uint6
 		start, end := max(uint64(i)<<levels, a), min(uint64(i+1)<<levels, b+1)
 		return float64(end-start) / float64(uint64(1)<<levels)
 	}
-	own, robust := 0.0, 0.0
+	own, robust, near := 0.0, 0.0, 0.0
+	top := uint64(len(p.Weights)) << levels
+	whole := float64(p.Total)
+	if p.Total == 0 {
+		whole = maxRange
+	}
+	// closeness is the mass of a part of the axis by its distance from the drawn ends, on which distances of less than a bucket are all alike.
+	closeness := func(i int) (c float64) {
+		at, unit := max(uint64(i)<<levels, a), float64(uint64(1)<<levels)
+		to := min(uint64(i+1)<<levels, b)
+		if p.Near == 0 || to <= at {
+			return 0
+		}
+		if a > 0 {
+			c += math.Log1p(float64(to-a)/unit) - math.Log1p(float64(at-a)/unit)
+		}
+		if b < top-1 {
+			c += math.Log1p(float64(b-at)/unit) - math.Log1p(float64(b-to)/unit)
+		}
+		return c
+	}
 	for i := first; i < last; i++ {
 		share := 1.0
 		if i == first || i == last-1 {
@@ -32,17 +56,22 @@ func (p Prior) Within(first, last int, a, b uint64, levels uint, weights []uint6
 		}
 		own += share * float64(p.Weights[i])
 		robust += share * float64(p.Robust[i])
+		near += closeness(i)
+	}
+	nearShare := p.Share * p.Near
+	if near == 0 {
+		nearShare = 0
 	}
 	mixed := func(i int) float64 {
-		return (1-p.Share)*(float64(p.Weights[i])/own) + p.Share*(float64(p.Robust[i])/robust)
+		x := (1-p.Share)*(float64(p.Weights[i])/own) + (p.Share-nearShare)*(float64(p.Robust[i])/robust)
+		if nearShare > 0 {
+			x += nearShare * closeness(i) / near / part(i)
+		}
+		return x
 	}
 	total := 0.0
 	for i := first; i < last; i++ {
 		total += mixed(i)
-	}
-	whole := float64(p.Total)
-	if p.Total == 0 {
-		whole = maxRange
 	}
 	for i := first; i < last; i++ {
 		weights = append(weights, 1+uint64(whole*(mixed(i)/total)))

@@ -224,6 +224,36 @@ func TestMixturesAreMadeInsideTheRange(t *testing.T) {
 	}
 }
 
+// Of the robust share a part is near the ends of the range that were drawn, as much within a distance as within its double; where none was drawn there is none.
+func TestAPartOfAMixtureIsNearTheAnswersAround(t *testing.T) {
+	const levels, n = 4, 1000
+	p := Prior{Weights: ones(n), Robust: ones(n), Share: 1, Near: 0.5}
+	total := func(w []uint64) (sum float64) {
+		for _, x := range w {
+			sum += float64(x)
+		}
+		return sum
+	}
+	a := uint64(200 << levels)
+	w := p.Within(200, n, a, n<<levels, levels, nil)
+	all := total(w)
+	for _, reach := range []int{1, 10, 100} {
+		want := 0.5*float64(reach)/800 + 0.5*math.Log1p(float64(reach))/math.Log1p(800)
+		if got := total(w[:reach]) / all; math.Abs(got-want) > 0.01 {
+			t.Errorf("%d of 800 buckets have %v of the weight, want %v", reach, got, want)
+		}
+	}
+	w = p.Within(0, n, 0, n<<levels, levels, nil)
+	if w[0] != w[n/2] || w[0] != w[n-1] {
+		t.Errorf("with nothing drawn, buckets weigh %d, %d and %d", w[0], w[n/2], w[n-1])
+	}
+	b := uint64(300<<levels + 5)
+	w = p.Within(0, 301, 0, b, levels, nil)
+	if w[290] < 3*w[10] {
+		t.Errorf("near the upper end a bucket weighs %d, far from it %d", w[290], w[10])
+	}
+}
+
 // Ranges of any kind, with priors that concentrate anywhere: answers are sorted, lie in the grid, and are right where records are plenty.
 func TestPriorsOfQuantilesReachEveryRange(t *testing.T) {
 	random := rand.New(rand.NewPCG(8, 8))
@@ -237,7 +267,7 @@ func TestPriorsOfQuantilesReachEveryRange(t *testing.T) {
 		}
 		for q := range int64(1 + random.IntN(9)) {
 			p.Quantiles = append(p.Quantiles, (q+1)*Unit/10)
-			prior := Prior{Weights: ones(n), Robust: ones(n), Share: 0.1}
+			prior := Prior{Weights: ones(n), Robust: ones(n), Share: 0.1, Near: float64(random.IntN(3)) / 2}
 			prior.Weights[random.IntN(n)] = 1 << 61
 			p.Priors = append(p.Priors, prior)
 		}
