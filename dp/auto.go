@@ -83,6 +83,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
+		o.Learn = nil
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
 		rehearsals := min(max(rehearsalSteps/Work(o, g), 2), maxRehearsals)

@@ -101,6 +101,8 @@ type Options struct {
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
+	// Learn asks for a gradient besides the answers, for [ReleaseAndLearn]; nil for none.
+	Learn *Learning
 
 	// each are the priors of the different quantiles on the grid, once they are checked; nil if one list of weights is all there is.
 	each []recursive.Prior
@@ -142,6 +144,9 @@ type Result struct {
 	Prior string
 	// Predicted is what made "auto" choose the estimator, nil if another was asked for. It knows nothing of the data.
 	Predicted *Prediction
+	// Learned are the noisy sums of gradients that [Learning] asked for, and LearnedNanoRho the part of NanoRho that was spent on them.
+	Learned        []GradientSum
+	LearnedNanoRho int64
 }
 
 // Validate makes the checks of [Release] that need no data. Its errors wrap [ErrOptions].
@@ -170,6 +175,11 @@ func (o Options) Validate() error {
 	}
 	if o.ConfidenceShare != 0 && o.Confidence == 0 {
 		return fmt.Errorf("%w: confidence share %v without a confidence", ErrOptions, o.ConfidenceShare)
+	}
+	if o.Learn != nil {
+		if err := o.Learn.validate(o); err != nil {
+			return err
+		}
 	}
 	if answers, intervals := o.budgets(); answers.none() || o.measures() && intervals.none() {
 		return fmt.Errorf("%w: %v is too little to divide", ErrOptions, budget{o.Epsilon, o.NanoRho})
@@ -272,7 +282,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	m := len(distinct(nominal))
 	arity, shares := o.Estimator.tree(m)
 	if o.NanoRho > 0 {
-		if o.Estimator.counts() || o.measures() {
+		if o.Estimator.counts() || o.measures() || o.Learn != nil {
 			return 0, o.NanoRho
 		}
 		pure := recursive.Pure(m, arity, shares, o.NanoRho/o.Neighbours.squared())
@@ -308,6 +318,9 @@ func rhoOver(e Epsilon, divisor int64, times *big.Rat) *big.Rat {
 // An error depends on the options and the grid only; errors about options wrap [ErrOptions].
 // It takes O(k·log m + m) steps for m quantiles on k non-empty buckets, whatever the number of records: see [Work].
 func Release(s *sketch.Binned, o Options) (*Result, error) {
+	if o.Learn != nil {
+		return nil, fmt.Errorf("%w: learning is asked for, which ReleaseAndLearn does", ErrOptions)
+	}
 	return release(s, o, exact.New())
 }
 
@@ -376,6 +389,9 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	case prior.Mixture:
 		const mixing = 4
 		work += uint64(recursive.Depth(int(max(m, 1)), arity)) * draws * buckets * mixing
+	}
+	if o.Learn != nil {
+		work += 2 * buckets * m
 	}
 	if o.measures() {
 		work += buckets + splits*m + node*(m+1)*(releases+6)

@@ -280,3 +280,40 @@ func (f family) Weights(g *sketch.Grid) ([]uint64, error) { return mix(f, g) }
 func (f family) Mixed(g *sketch.Grid) (own, robust []uint64, share float64, err error) {
 	return parts(f, g)
 }
+
+// Forecast returns the prior that a learner makes: the family "forecast" of [Parse]. The error wraps [ErrPrior].
+func Forecast(location, scale, last, reach, robust float64) (Prior, error) {
+	f := family{name: "forecast", parameters: []float64{location, scale, last, reach}, robust: robust, near: defaultNear, buckets: true}
+	for i, x := range f.parameters {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return nil, fmt.Errorf("forecast %w: %s %v is not finite", ErrPrior, distributions["forecast"].fields[i], x)
+		}
+	}
+	if !(robust > 0 && robust <= 1) {
+		return nil, fmt.Errorf("forecast %w: robust %v is not in (0, 1]", ErrPrior, robust)
+	}
+	return f, distributions["forecast"].check(f.parameters)
+}
+
+// Surprise returns −ln of the mass that a prior gives a bucket of a grid, which it must fit, +Inf if it does not.
+func Surprise(p Prior, g *sketch.Grid, bucket int) float64 {
+	if f, ok := p.(family); ok && f.buckets {
+		tails := distributions[f.name].tails
+		below, above := tails(f.parameters, float64(bucket))
+		b, a := tails(f.parameters, float64(bucket+1))
+		mass := b - below
+		if a < b {
+			mass = above - a
+		}
+		return -math.Log((1-f.robust)*max(mass, 0) + f.robust/float64(g.Len()))
+	}
+	w, err := p.Weights(g)
+	if err != nil {
+		return math.Inf(1)
+	}
+	total := 0.0
+	for _, x := range w {
+		total += float64(x)
+	}
+	return -math.Log(float64(w[bucket]) / total)
+}

@@ -6,7 +6,7 @@ package surrogate
 
 import "math"
 
-// Loss returns −ln P(a < X ≤ b) up to the constant ln 2·[off ≤ r] that makes it convex, for X with a Laplace distribution with θ = location/scale and φ = 1/scale > 0, a < b, and its derivatives. With off = |θ − φ(a+b)/2| and r = φ(b−a)/2 it is
+// Loss returns −ln P(a < X ≤ b) for X with a Laplace distribution with θ = location/scale and φ = 1/scale > 0, a < b, and its derivatives. With off = |θ − φ(a+b)/2| and r = φ(b−a)/2 it is
 // off − ln sinh r where off > r, and r − ln(e^r − cosh off) elsewhere. It is finite for finite arguments, and its derivatives keep their relative precision for small and for large r.
 func Loss(theta, phi, a, b float64) (loss, dTheta, dPhi float64) {
 	middle, half := a+(b-a)/2, (b-a)/2
