@@ -2,6 +2,7 @@ package dp
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/quietile/quietile/dp/internal/recursive"
@@ -76,10 +77,18 @@ func (o Options) prior() prior.Prior {
 	return o.Prior
 }
 
-// shapes returns what estimators are compared on: the [shapes] of a prior, or those that have their quantiles where the priors of quantiles believe them.
+// shapes returns what estimators are compared on: the [shapes] of a prior, or those that have their quantiles where the priors of quantiles believe them, if they believe them in different places.
 func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, records uint64) []shape {
 	if _, ok := o.prior().(prior.ByQuantile); !ok {
 		return shapes(g, weights, records)
+	}
+	last := math.Inf(-1)
+	for _, p := range o.each {
+		at := position(p, 0.5)
+		if at <= last || position(p, 0.75)-position(p, 0.25) > float64(g.Len())/4 { // next to nothing is believed
+			return shapes(g, weights, records)
+		}
+		last = at
 	}
 	var all []shape
 	for _, belief := range []float64{0.1, 0.25, 0.5, 0.75, 0.9} { // each quantile lies where its prior has so much below

@@ -107,6 +107,9 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 		}
 	}
 	number := r.Learned[0].Last
+	if number != 1 && number != l.number+1 {
+		return // of a tree whose beginning is not known
+	}
 	if number == 1 {
 		l.tree++
 		l.known, l.qs, l.base, l.period = nil, nil, nil, w.Period.UnixNano()
