@@ -317,3 +317,12 @@ func Surprise(p Prior, g *sketch.Grid, bucket int) float64 {
 	}
 	return -math.Log(float64(w[bucket]) / total)
 }
+
+// Located returns location and scale, in buckets, of the description of a learner's forecast, NaN for anything else.
+func Located(description string) (location, scale float64) {
+	p, err := Parse(description)
+	if f, ok := p.(family); ok && err == nil && f.name == "forecast" {
+		return f.parameters[0], f.parameters[1]
+	}
+	return math.NaN(), math.NaN()
+}

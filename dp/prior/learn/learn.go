@@ -48,6 +48,7 @@ type quantile struct {
 	memory    []float64
 	surprises uint32
 	surprise  float64
+	window    int64 // start of the latest window, nanoseconds since the Unix epoch
 	forecasts []*quietilev1.Forecast
 }
 
@@ -146,7 +147,7 @@ func (s *State) forecast(k *quantile, f []float64) (location, scale float64) {
 	return location, max(scale, 0.5)
 }
 
-// Observe takes in the result of a release of a window. id names it, for [State.Last]. An error, which wraps [prior.ErrPrior], says which covariate is at fault, and leaves the state as it was.
+// Observe takes in the result of a release of a window. Of several in a row about one window each quantile learns from the first alone: who asks more often must not count more. id names it, for [State.Last]. An error, which wraps [prior.ErrPrior], says which covariate is at fault, and leaves the state as it was.
 func (s *State) Observe(id string, w Window, r *dp.Result) error {
 	f, grown, err := s.config.features(w, s.magnitude)
 	if err != nil {
@@ -173,6 +174,11 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 			i, _ := slices.BinarySearchFunc(s.quantiles, a.Q, func(b *quantile, q float64) int { return compare(b.q, q) })
 			s.quantiles = slices.Insert(s.quantiles, i, k)
 		}
+		start := w.Start.UnixNano()
+		if k.releases > 0 && k.window == start {
+			continue
+		}
+		k.window = start
 		k.remember(s, w, f, bucket, x)
 		switch {
 		case s.config.Learner == Previous:
@@ -234,7 +240,7 @@ func (s *State) Proto() *quietilev1.PriorState {
 	for _, k := range s.quantiles {
 		p.Quantiles = append(p.Quantiles, &quietilev1.QuantileState{
 			Q: k.q, Releases: k.releases, Last: k.last, Scale: k.scale, Weights: slices.Clone(k.weights), Memory: slices.Clone(k.memory),
-			Surprises: k.surprises, Surprise: k.surprise, Forecasts: slices.Clone(k.forecasts),
+			Surprises: k.surprises, Surprise: k.surprise, Forecasts: slices.Clone(k.forecasts), WindowStartUnixNano: k.window,
 		})
 	}
 	if s.ftrl != nil {
@@ -277,7 +283,7 @@ func FromProto(p *quietilev1.PriorState, c Config, g *sketch.Grid) (*State, erro
 		}
 		s.quantiles = append(s.quantiles, &quantile{
 			q: k.GetQ(), releases: k.GetReleases(), last: k.GetLast(), scale: k.GetScale(), weights: slices.Clone(k.GetWeights()), memory: slices.Clone(k.GetMemory()),
-			surprises: k.GetSurprises(), surprise: k.GetSurprise(), forecasts: slices.Clone(k.GetForecasts()),
+			surprises: k.GetSurprises(), surprise: k.GetSurprise(), forecasts: slices.Clone(k.GetForecasts()), window: k.GetWindowStartUnixNano(),
 		})
 	}
 	if s.ftrl != nil {

@@ -9,10 +9,15 @@ const (
 	seasonal   = 10.  // deviation of the other weights before anything is known, in scales
 	forgetting = 0.97 // of what is known, with each release
 	unknown    = 1000 // the most variance of a weight, in scales squared
-	clipped    = 3    // an error counts as at most so many deviations
+	clipped    = 3    // an error moves a forecast by what so many deviations would at most
 	surprising = 8    // scales: an answer that is farther off is a surprise
 	scaleRate  = 0.25 // of the logarithm of the scale
+	scaleClip  = 2    // an error counts as at most so many scales for that
+	surprised  = 0.15 // what a surprise adds to it
 )
+
+// usual is the mean of min(|error|/scale, scaleClip) of a Laplace distribution: 1 − e^−scaleClip.
+var usual = -math.Expm1(-scaleClip)
 
 // ridge returns the forecast for features f. Weights w have the covariance scale²·P; memory is P.
 func (k *quantile) ridge(f []float64) (location, scale float64) {
@@ -34,17 +39,21 @@ func (k *quantile) gain(f []float64) (location float64, g []float64, spread floa
 	return location, g, max(spread, 1)
 }
 
-// track moves the scale, the usual |error|, by a gradient step on the loss |error|/scale + ln scale in ln scale. spread is the part of the error's variance that is not the scale's.
+// track moves the scale, the usual |error|, by a gradient step on the loss |error|/scale + ln scale in ln scale, with clipped errors. spread is the part of the error's variance that is not the scale's.
 func (k *quantile) track(off, spread float64) {
 	if k.releases == 0 {
 		k.scale = firstScale
 		return
 	}
 	z := off / k.scale / math.Sqrt(spread)
-	k.scale = max(k.scale*math.Exp(scaleRate*(min(z, clipped)-1)), leastScale)
+	step := scaleRate * (min(z, scaleClip) - usual)
+	if z > surprising { // perhaps no error of the forecast but a release that missed
+		step = surprised
+	}
+	k.scale = max(k.scale*math.Exp(step), leastScale)
 }
 
-// learnRidge takes in an answer at position x. Answers that are far off move the forecast little, since a release may miss the quantile; but two in a row that agree do so at once: then the quantile has moved.
+// learnRidge takes in an answer at position x. One that is far off does not move the forecast, since a release may miss the quantile; two in a row that agree do so at once: then the quantile has moved.
 func (k *quantile) learnRidge(f []float64, x float64) {
 	d := len(f)
 	if k.releases == 0 {
@@ -65,9 +74,10 @@ func (k *quantile) learnRidge(f []float64, x float64) {
 			k.surprises = 0
 			return
 		}
-	} else {
-		k.surprises = 0
+		k.track(math.Abs(off), spread)
+		return
 	}
+	k.surprises = 0
 	deviation := k.scale * math.Sqrt(spread)
 	step := min(max(off, -clipped*deviation), clipped*deviation)
 	for i := range f {

@@ -178,9 +178,11 @@ type QuantileState struct {
 	Surprises uint32  `protobuf:"varint,7,opt,name=surprises,proto3" json:"surprises,omitempty"`
 	Surprise  float64 `protobuf:"fixed64,8,opt,name=surprise,proto3" json:"surprise,omitempty"`
 	// The latest forecasts beside what was released.
-	Forecasts     []*Forecast `protobuf:"bytes,9,rep,name=forecasts,proto3" json:"forecasts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Forecasts []*Forecast `protobuf:"bytes,9,rep,name=forecasts,proto3" json:"forecasts,omitempty"`
+	// The start of the window of the latest answer: of a window only the first answer is taken in.
+	WindowStartUnixNano int64 `protobuf:"fixed64,10,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *QuantileState) Reset() {
@@ -274,6 +276,13 @@ func (x *QuantileState) GetForecasts() []*Forecast {
 		return x.Forecasts
 	}
 	return nil
+}
+
+func (x *QuantileState) GetWindowStartUnixNano() int64 {
+	if x != nil {
+		return x.WindowStartUnixNano
+	}
+	return 0
 }
 
 // Forecast is what was believed of a quantile in a window, and what was released.
@@ -509,7 +518,7 @@ const file_quietile_v1_prior_proto_rawDesc = "" +
 	"magnitudes\x128\n" +
 	"\tquantiles\x18\n" +
 	" \x03(\v2\x1a.quietile.v1.QuantileStateR\tquantiles\x12,\n" +
-	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\"\x84\x02\n" +
+	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\"\xb9\x02\n" +
 	"\rQuantileState\x12\f\n" +
 	"\x01q\x18\x01 \x01(\x01R\x01q\x12\x1a\n" +
 	"\breleases\x18\x02 \x01(\x04R\breleases\x12\x12\n" +
@@ -519,7 +528,9 @@ const file_quietile_v1_prior_proto_rawDesc = "" +
 	"\x06memory\x18\x06 \x03(\x01R\x06memory\x12\x1c\n" +
 	"\tsurprises\x18\a \x01(\rR\tsurprises\x12\x1a\n" +
 	"\bsurprise\x18\b \x01(\x01R\bsurprise\x123\n" +
-	"\tforecasts\x18\t \x03(\v2\x15.quietile.v1.ForecastR\tforecasts\"\xc3\x01\n" +
+	"\tforecasts\x18\t \x03(\v2\x15.quietile.v1.ForecastR\tforecasts\x123\n" +
+	"\x16window_start_unix_nano\x18\n" +
+	" \x01(\x10R\x13windowStartUnixNano\"\xc3\x01\n" +
 	"\bForecast\x123\n" +
 	"\x16window_start_unix_nano\x18\x01 \x01(\x10R\x13windowStartUnixNano\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\x01R\blocation\x12\x14\n" +

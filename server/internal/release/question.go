@@ -43,8 +43,12 @@ type question struct {
 
 // resolve reads a question, so that the answer may be looked up. It reads no samples, and rehearses nothing.
 func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*question, error) {
-	if _, err := s.catalog.Versions(q.GetMetric()); err != nil {
+	versions, err := s.catalog.Versions(q.GetMetric())
+	if err != nil {
 		return nil, err
+	}
+	if _, _, err := optionsOf(q, versions[len(versions)-1]); err != nil { // wrong whatever the window
+		return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
 	m, start, end, err := s.window(q)
 	if err != nil {
