@@ -229,10 +229,13 @@ func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 	if err != nil {
 		return o, nil, err
 	}
-	weights, err := o.weights(g)
-	if err == nil {
-		o.each, err = o.priors(g, distinct(nominal))
+	if o.each, err = o.priors(g, distinct(nominal)); err != nil {
+		return o, nil, err
 	}
+	if _, ok := o.Prior.(prior.ByQuantile); ok && (o.Estimator.kind == recursiveKind || o.Estimator.kind == independentKind) {
+		return o, nil, nil // who has a prior for each quantile needs no weights for all of them
+	}
+	weights, err := o.weights(g)
 	if err == nil && o.Estimator.kind == sliceKind {
 		if err = o.slices(distinct(nominal), weights).Check(); err != nil {
 			err = fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)

@@ -117,7 +117,7 @@ func Cases() []Case {
 		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}, slices.Concat(priorCases(), noisyTreeCases(), sliceCases())...)
+	}, slices.Concat(priorCases(), familyCases(), noisyTreeCases(), sliceCases())...)
 }
 
 // groupsCase is the recursive estimator on two groups of records, with the same buckets each, whose answers are released together (docs/proofs/labels.md). A unit's

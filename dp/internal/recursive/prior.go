@@ -28,44 +28,31 @@ func (p Prior) Within(first, last int, a, b uint64, levels uint, weights []uint6
 		start, end := max(uint64(i)<<levels, a), min(uint64(i+1)<<levels, b+1)
 		return float64(end-start) / float64(uint64(1)<<levels)
 	}
-	own, robust, near := 0.0, 0.0, 0.0
-	top := uint64(len(p.Weights)) << levels
 	whole := float64(p.Total)
 	if p.Total == 0 {
 		whole = maxRange
 	}
-	// closeness is the mass of a part of the axis by its distance from the drawn ends, on which distances of less than a bucket are all alike.
-	closeness := func(i int) (c float64) {
-		at, unit := max(uint64(i)<<levels, a), float64(uint64(1)<<levels)
-		to := min(uint64(i+1)<<levels, b)
-		if p.Near == 0 || to <= at {
-			return 0
-		}
-		if a > 0 {
-			c += math.Log1p(float64(to-a)/unit) - math.Log1p(float64(at-a)/unit)
-		}
-		if b < top-1 {
-			c += math.Log1p(float64(b-at)/unit) - math.Log1p(float64(b-to)/unit)
-		}
-		return c
-	}
-	for i := first; i < last; i++ {
-		share := 1.0
+	share := func(i int) float64 {
 		if i == first || i == last-1 {
-			share = part(i)
+			return part(i)
 		}
-		own += share * float64(p.Weights[i])
-		robust += share * float64(p.Robust[i])
-		near += closeness(i)
+		return 1
 	}
-	nearShare := p.Share * p.Near
-	if near == 0 {
-		nearShare = 0
+	near, nearby := p.near(first, last, a, b, levels)
+	own, robust := 0.0, 0.0
+	for i := first; i < last; i++ {
+		own += share(i) * float64(p.Weights[i])
+		robust += share(i) * float64(p.Robust[i])
 	}
+	nearShare := 0.0
+	if nearby > 0 {
+		nearShare = p.Share * p.Near
+	}
+	perOwn, perRobust, perNear := (1-p.Share)/own, (p.Share-nearShare)/robust, nearShare/nearby
 	mixed := func(i int) float64 {
-		x := (1-p.Share)*(float64(p.Weights[i])/own) + (p.Share-nearShare)*(float64(p.Robust[i])/robust)
+		x := perOwn*float64(p.Weights[i]) + perRobust*float64(p.Robust[i])
 		if nearShare > 0 {
-			x += nearShare * closeness(i) / near / part(i)
+			x += perNear * near[i-first] / share(i)
 		}
 		return x
 	}
@@ -77,6 +64,30 @@ func (p Prior) Within(first, last int, a, b uint64, levels uint, weights []uint6
 		weights = append(weights, 1+uint64(whole*(mixed(i)/total)))
 	}
 	return weights
+}
+
+// near returns, by bucket, the mass that goes to the neighbourhood of the drawn ends of a range, and its sum, which is 0 if none was drawn: the integral of 1/(1+distance), distance in buckets.
+func (p Prior) near(first, last int, a, b uint64, levels uint) (mass []float64, sum float64) {
+	top, unit := uint64(len(p.Weights))<<levels, float64(uint64(1)<<levels)
+	if p.Near == 0 || a == 0 && b >= top-1 {
+		return nil, 0
+	}
+	mass = make([]float64, last-first)
+	fromA, fromB := 0.0, math.Log1p(float64(b-max(uint64(first)<<levels, a))/unit)
+	for i := range mass {
+		to := max(min(uint64(first+i+1)<<levels, b), a)
+		nextA, nextB := math.Log1p(float64(to-a)/unit), math.Log1p(float64(b-to)/unit)
+		if a > 0 {
+			mass[i] += nextA - fromA
+		}
+		if b < top-1 {
+			mass[i] += fromB - nextB
+		}
+		mass[i] = max(mass[i], 0)
+		sum += mass[i]
+		fromA, fromB = nextA, nextB
+	}
+	return mass, sum
 }
 
 // A weighing holds the weights of the draw that is being made.

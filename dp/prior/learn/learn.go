@@ -93,6 +93,9 @@ func (s *State) Prior(w Window, quantiles []float64) (prior.ByQuantile, error) {
 	return each, err
 }
 
+// caution is how much wider a prior is than the usual error: where records are many one that is too narrow costs more than one that is too wide.
+const caution = 1.5
+
 // nothingNear is the part of a prior of which nothing is known that is near other quantiles' answers.
 const nothingNear = 0.5
 
@@ -118,7 +121,7 @@ func compare(a, b float64) int {
 // prior returns the belief of a quantile for a window with features f.
 func (k *quantile) prior(s *State, f []float64) prior.Prior {
 	location, scale := s.forecast(k, f)
-	p, err := prior.Forecast(location, scale, k.last, float64(s.grid.Len()), s.config.Robust)
+	p, err := prior.Forecast(location, caution*scale, k.last, float64(s.grid.Len()), s.config.Robust)
 	if err != nil { // forecast keeps its numbers finite
 		panic(err)
 	}
