@@ -242,7 +242,7 @@ func TestALeaderPaysForItsGradients(t *testing.T) {
 		}
 	}
 	// A window that was learned from is not learned from again, and a pure question pays for nothing.
-	q := question("leader", sixth(6), 1e9, 0.25, 0.5)
+	q := question("leader", sixth(6), 9e8, 0.5)
 	q.AttoDelta = 1e11
 	if a := answered(t, c, q); len(a.GetLearned()) != 0 || a.GetLearnedNanoRho() != 0 {
 		t.Errorf("learned from window 6 again: %v", a.GetLearned())
