@@ -229,6 +229,10 @@ func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 	if err != nil {
 		return o, nil, err
 	}
+	if o.Estimator.kind == treeKind && o.Estimator.bins == 0 { // which has no use for a prior
+		weights, err := prior.Uniform().Weights(g)
+		return o, weights, err
+	}
 	if o.each, err = o.priors(g, distinct(nominal)); err != nil {
 		return o, nil, err
 	}

@@ -352,3 +352,21 @@ func TestEachQuantileHasItsPrior(t *testing.T) {
 		t.Errorf("a prior on another grid: %v", err)
 	}
 }
+
+func TestPriorsOfTooManyQuantilesAreRefused(t *testing.T) {
+	p, err := prior.Parse("release:0.5=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Epsilon: epsilonUnit, Prior: p}
+	for i := range 5000 {
+		o.Quantiles = append(o.Quantiles, float64(i+1)/1e4)
+	}
+	if err := o.ValidateOn(linear(t, 0, 1, 4000)); !errors.Is(err, prior.ErrPrior) || !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "4002 buckets and 5000 quantiles") {
+		t.Errorf("5000 quantiles on 4002 buckets: %v", err)
+	}
+	o.Estimator = Estimator{kind: treeKind} // reads no prior
+	if err := o.ValidateOn(linear(t, 0, 1, 4000)); err != nil {
+		t.Errorf("a tree: %v", err)
+	}
+}

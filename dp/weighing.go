@@ -32,7 +32,7 @@ func (o Options) priors(g *sketch.Grid, quantiles []int64) ([]recursive.Prior, e
 		return all, nil
 	}
 	if n := len(quantiles) * g.Len(); n > maxWeights {
-		return nil, fmt.Errorf("%w: prior %s has a weight for each of %d buckets and each of %d quantiles, more than %d together", ErrOptions, o.PriorName(), g.Len(), len(quantiles), maxWeights)
+		return nil, fmt.Errorf("%w: %w: one for each quantile has weights for %d buckets and %d quantiles, more than %d together", ErrOptions, prior.ErrPrior, g.Len(), len(quantiles), maxWeights)
 	}
 	var all []recursive.Prior
 	for _, q := range quantiles {
