@@ -100,7 +100,7 @@ func publicToPrivate(s settings, w *bytes.Buffer, _ string) {
 		if values == nil {
 			continue
 		}
-		for _, g := range []string{"linear:lower=0,upper=128,bins=128", "exponential:scale=5"} {
+		for _, g := range []string{"linear:lower=0,upper=128,bins=128", "exponential:scale=6"} {
 			halves := rand.New(rand.NewPCG(s.seed, 99)).Perm(len(values))
 			half := func(from, to int) (xs []float64) {
 				for _, i := range halves[from:to] {

@@ -212,7 +212,7 @@ func few(reps, part int) int { return max(reps/part, 4) }
 // season measures learners on the drifting seasonal stream.
 func season(s settings, w *bytes.Buffer, pictures string) {
 	fmt.Fprintf(w, "\n## A daily season that drifts\n\nFour windows a day, on a grid of all numbers; windows %d to %d, mean over %d runs for one quantile and %d for nine. Each cell: mean / largest rank error; −ln Ψ; **ratio** of the mean to the uniform prior's. "+
-		"How many records a window has is chosen for each ε such that the uniform prior is not good enough already: see the next section.\n", warm, warm+measured, few(s.reps, 4), few(s.reps, 16))
+		"How many records a window has is chosen for each ε such that the uniform prior is not good enough already.\n", warm, warm+measured, few(s.reps, 4), few(s.reps, 16))
 	header(w, "m, ε, records", learners())
 	for _, m := range []int{1, 9} {
 		for _, epsilon := range []float64{0.05, 0.1, 0.5} {
