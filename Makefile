@@ -1,7 +1,7 @@
 GO ?= go
 BIN := bin
 
-.PHONY: build demo test test-all race lint generate check-generate bench accuracy check-bench fuzz
+.PHONY: build demo test test-all race lint generate check-generate bench accuracy priors check-bench fuzz
 
 build: ## the one binary, in bin/
 	$(GO) build -o $(BIN)/quietile ./cmd/quietile
@@ -45,6 +45,9 @@ bench: ## the sketches beside their peers, in one run: prints and writes a part 
 
 accuracy: ## private quantiles beside their peers, in one run: prints and writes the other part; half an hour
 	cd bench && $(GO) run ./accuracy
+
+priors: ## what priors are worth: prints and writes docs/priors.md; a quarter of an hour
+	cd bench && $(GO) run ./priors
 
 fuzz: ## every fuzz target for a little while
 	@for package in $$($(GO) list ./...); do \

@@ -150,6 +150,12 @@ func (c *Client) Budget(ctx context.Context, metric string) (*quietilev1.BudgetR
 	return a, c.request(ctx, subject.API+"budget", &quietilev1.BudgetRequest{Metric: metric}, a)
 }
 
+// Prior returns what is believed of a metric's quantiles, from released answers only.
+func (c *Client) Prior(ctx context.Context, q *quietilev1.PriorRequest) (*quietilev1.PriorReport, error) {
+	a := new(quietilev1.PriorReport)
+	return a, c.request(ctx, subject.API+"prior", q, a)
+}
+
 // Apply declares a policy and returns the versions of metrics that this made. For admins.
 func (c *Client) Apply(ctx context.Context, p *quietilev1.Policy) ([]*quietilev1.Metric, error) {
 	a := new(quietilev1.Done)

@@ -67,7 +67,10 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 	if records == 0 {
 		records = unknownRecords
 	}
-	shapes := shapes(g, weights, records)
+	if o.each, err = o.priors(g, asked); err != nil {
+		return nil, err
+	}
+	shapes := o.shapes(g, asked, weights, records)
 	var all []Prediction
 	for _, name := range candidates {
 		e, err := ParseEstimator(name)
@@ -84,6 +87,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
 			continue
 		}
+		o.Learn = nil
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
 		steps := uint64(rehearsalSteps)

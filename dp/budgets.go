@@ -40,14 +40,18 @@ func (o Options) share() float64 {
 	return defaultShare
 }
 
-// budgets returns what the answers and the measurement of their rank errors may spend against neighbours of the kind add-remove: together, at most what Options says.
+// partOf returns no more than a share, in billionths, of a loss.
+func partOf(loss, share int64) int64 {
+	return loss/epsilonUnit*share + loss%epsilonUnit*share/epsilonUnit
+}
+
+// budgets returns what the answers and the measurement of their rank errors may spend against neighbours of the kind add-remove: together, and with what learning takes, at most what Options says.
 func (o Options) budgets() (answers, intervals budget) {
-	answers = budget{o.Epsilon / Epsilon(o.Neighbours.factor()), o.NanoRho / o.Neighbours.squared()}
+	answers = budget{o.Epsilon / Epsilon(o.Neighbours.factor()), o.NanoRho/o.Neighbours.squared() - o.learning()}
 	if !o.measures() {
 		return answers, budget{}
 	}
 	share := int64(o.share() * epsilonUnit)
-	part := func(loss int64) int64 { return loss/epsilonUnit*share + loss%epsilonUnit*share/epsilonUnit } // no more than loss·share
-	intervals = budget{Epsilon(part(int64(answers.epsilon))), part(answers.nanoRho)}
+	intervals = budget{Epsilon(partOf(int64(answers.epsilon), share)), partOf(answers.nanoRho, share)}
 	return budget{answers.epsilon - intervals.epsilon, answers.nanoRho - intervals.nanoRho}, intervals
 }

@@ -84,7 +84,8 @@ type Options struct {
 	NanoRho int64
 	// Contributions is how many records one privacy unit has in the sketch at most. 0 means 1.
 	Contributions int
-	// Prior weighs the grid's buckets. nil means [prior.Uniform].
+	// Prior weighs the grid's buckets. nil means [prior.Uniform]. The recursive estimators use a [prior.ByQuantile] for each quantile as it says, and make a [prior.Mixture] inside each range; others
+	// use its Weights.
 	Prior prior.Prior
 	// Estimator says how ε is spent. The zero value is the recursive estimator. "auto" is the one that [Options.Choose] puts first.
 	Estimator Estimator
@@ -100,6 +101,11 @@ type Options struct {
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
+	// Learn asks for a gradient besides the answers, for [ReleaseAndLearn]; nil for none.
+	Learn *Learning
+
+	// each are the priors of the different quantiles on the grid, once they are checked; nil if one list of weights is all there is.
+	each []recursive.Prior
 }
 
 // An Interval is what a rank error lies in: the rank of the answer, less that of the quantile, in records. A bucket with records has many ranks; the interval holds the error of one of
@@ -138,6 +144,9 @@ type Result struct {
 	Prior string
 	// Predicted is what made "auto" choose the estimator, nil if another was asked for. It knows nothing of the data.
 	Predicted *Prediction
+	// Learned are the noisy sums of gradients that [Learning] asked for, and LearnedNanoRho the part of NanoRho that was spent on them.
+	Learned        []GradientSum
+	LearnedNanoRho int64
 }
 
 // Validate makes the checks of [Release] that need no data. Its errors wrap [ErrOptions].
@@ -166,6 +175,11 @@ func (o Options) Validate() error {
 	}
 	if o.ConfidenceShare != 0 && o.Confidence == 0 {
 		return fmt.Errorf("%w: confidence share %v without a confidence", ErrOptions, o.ConfidenceShare)
+	}
+	if o.Learn != nil {
+		if err := o.Learn.validate(o); err != nil {
+			return err
+		}
 	}
 	if answers, intervals := o.budgets(); answers.none() || o.measures() && intervals.none() {
 		return fmt.Errorf("%w: %v is too little to divide", ErrOptions, budget{o.Epsilon, o.NanoRho})
@@ -201,29 +215,37 @@ func (o Options) Validate() error {
 
 // ValidateOn makes the checks of [Options.Validate], and that the prior fits the grid: all that a [Release] of a sketch on it checks.
 func (o Options) ValidateOn(g *sketch.Grid) error {
-	_, err := o.checkOn(g)
+	_, _, err := o.checkOn(g)
 	return err
 }
 
-// checkOn returns the prior's weights too.
-func (o Options) checkOn(g *sketch.Grid) ([]uint64, error) {
+// checkOn returns the prior's weights too, and the options with the priors of their quantiles.
+func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 	if err := o.Validate(); err != nil {
-		return nil, err
+		return o, nil, err
 	}
-	if o.Prior == nil {
-		o.Prior = prior.Uniform()
+	o.Prior = o.prior()
+	nominal, err := o.nominal()
+	if err != nil {
+		return o, nil, err
+	}
+	if o.Estimator.kind == treeKind && o.Estimator.bins == 0 { // which has no use for a prior
+		weights, err := prior.Uniform().Weights(g)
+		return o, weights, err
+	}
+	if o.each, err = o.priors(g, distinct(nominal)); err != nil {
+		return o, nil, err
+	}
+	if _, ok := o.Prior.(prior.ByQuantile); ok && (o.Estimator.kind == recursiveKind || o.Estimator.kind == independentKind) {
+		return o, nil, nil // who has a prior for each quantile needs no weights for all of them
 	}
 	weights, err := o.weights(g)
-	if err != nil || o.Estimator.kind != sliceKind {
-		return weights, err
-	}
-	nominal, err := o.nominal()
-	if err == nil {
+	if err == nil && o.Estimator.kind == sliceKind {
 		if err = o.slices(distinct(nominal), weights).Check(); err != nil {
 			err = fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
 		}
 	}
-	return weights, err
+	return o, weights, err
 }
 
 // nominal returns the quantiles in billionths, in the order asked.
@@ -267,7 +289,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	m := o.Estimator.drawn(len(distinct(nominal)))
 	arity, shares := o.Estimator.tree(m)
 	if o.NanoRho > 0 {
-		if o.Estimator.counts() || o.measures() {
+		if o.Estimator.counts() || o.measures() || o.Learn != nil {
 			return 0, o.NanoRho
 		}
 		pure := recursive.Pure(m, arity, shares, o.Estimator.joint(), o.NanoRho/o.Neighbours.squared())
@@ -303,17 +325,17 @@ func rhoOver(e Epsilon, divisor int64, times *big.Rat) *big.Rat {
 // An error depends on the options and the grid only; errors about options wrap [ErrOptions].
 // It takes O(k·log m + m) steps for m quantiles on k non-empty buckets, whatever the number of records: see [Work].
 func Release(s *sketch.Binned, o Options) (*Result, error) {
+	if o.Learn != nil {
+		return nil, fmt.Errorf("%w: learning is asked for, which ReleaseAndLearn does", ErrOptions)
+	}
 	return release(s, o, exact.New())
 }
 
 func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, error) {
 	grid := s.Grid()
-	weights, err := o.checkOn(grid)
+	o, weights, err := o.checkOn(grid)
 	if err != nil {
 		return nil, err
-	}
-	if o.Prior == nil {
-		o.Prior = prior.Uniform()
 	}
 	o, predicted, err := o.Chosen(grid)
 	if err != nil {
@@ -371,6 +393,17 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	work := uint64(recursive.Depth(int(max(m, 1)), arity))*draws*buckets + splits*m
 	if o.Estimator.joint() { // cells, layers and runs of a node's proposals; nodes are m/draws
 		work = uint64(recursive.Depth(int(max(m, 1)), arity))*buckets + uint64(1000*math.Pow(float64(draws), 1.5)*float64(m+draws))
+	}
+	switch o.prior().(type) {
+	case prior.ByQuantile:
+		const mixing = 8 // a draw makes the weights of its range, after all of them were made for the grid
+		work += (uint64(recursive.Depth(int(max(m, 1)), arity))*draws + 2*m) * buckets * mixing
+	case prior.Mixture:
+		const mixing = 4
+		work += uint64(recursive.Depth(int(max(m, 1)), arity)) * draws * buckets * mixing
+	}
+	if o.Learn != nil {
+		work += 2 * buckets * m
 	}
 	if o.measures() {
 		work += buckets + splits*answers + node*(answers+1)*(releases+6)
@@ -433,6 +466,10 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Edges:         o.Estimator.edges,
 		Joint:         o.Estimator.joint(),
 		Draws:         o.Estimator.draws,
+		Priors:        o.each,
+	}
+	if p.Joint { // which has one prior for all
+		p.Priors = nil
 	}
 	p.Arity, p.Shares = o.Estimator.tree(len(quantiles))
 	for bucket, n := range s.All() {

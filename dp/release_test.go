@@ -317,3 +317,56 @@ func BenchmarkReleaseMedianOfEmptyExponentialGrid(b *testing.B) {
 		}
 	}
 }
+
+// Without records the answers are drawn from the priors: each quantile's from its own.
+func TestEachQuantileHasItsPrior(t *testing.T) {
+	g, err := sketch.NewLinear(0, 100, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := prior.Parse("each:0.25=gaussian:location=20,scale=0.1,robust=1e-9;0.75=gaussian:location=70,scale=0.1,robust=1e-9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Quantiles: []float64{0.25, 0.75}, Epsilon: epsilonUnit, Prior: p}
+	r, err := Release(sketch.NewBinned(g), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := r.Quantiles[0].Value, r.Quantiles[1].Value; math.Abs(a-20) > 2 || math.Abs(b-70) > 2 {
+		t.Errorf("answers %v and %v, where the priors say 20 and 70", a, b)
+	}
+	if r.Prior != p.Name() {
+		t.Errorf("the answer's prior is %q", r.Prior)
+	}
+	o.Estimator = Estimator{kind: autoKind}
+	if all, err := o.Choose(g); err != nil || len(all) < 3 {
+		t.Errorf("auto chooses among %v, error %v", all, err)
+	}
+	// A prior that does not fit is refused by the options and the grid alone.
+	if o.Prior, err = prior.Parse("each:0.25=weights:1,2;0.75=uniform"); err != nil {
+		t.Fatal(err)
+	}
+	o.Estimator = Estimator{}
+	if err := o.ValidateOn(g); !errors.Is(err, prior.ErrPrior) || !strings.Contains(err.Error(), "2 weights") {
+		t.Errorf("a prior on another grid: %v", err)
+	}
+}
+
+func TestPriorsOfTooManyQuantilesAreRefused(t *testing.T) {
+	p, err := prior.Parse("release:0.5=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Epsilon: epsilonUnit, Prior: p}
+	for i := range 5000 {
+		o.Quantiles = append(o.Quantiles, float64(i+1)/1e4)
+	}
+	if err := o.ValidateOn(linear(t, 0, 1, 4000)); !errors.Is(err, prior.ErrPrior) || !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "4002 buckets and 5000 quantiles") {
+		t.Errorf("5000 quantiles on 4002 buckets: %v", err)
+	}
+	o.Estimator = Estimator{kind: treeKind} // reads no prior
+	if err := o.ValidateOn(linear(t, 0, 1, 4000)); err != nil {
+		t.Errorf("a tree: %v", err)
+	}
+}

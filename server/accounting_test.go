@@ -261,10 +261,11 @@ func TestEqualQuestionsAreBoughtOnce(t *testing.T) {
 	}
 	same("the default", func(request) {},
 		func(q request) { q.Estimator = "recursive:arity=2" },
-		func(q request) { q.Prior = "uniform" },
+		func(q request) { q.Prior = "proxy" },
 		func(q request) { q.Neighbours = "add-remove" },
 		func(q request) { q.Records = 7 }, // of no use to this estimator
 		func(q request) { q.Quantiles = []float64{0.5, 0.25, 0.5} })
+	same("uniform", func(q request) { q.Prior = "uniform" })
 	same("with delta", func(q request) { q.AttoDelta = 1e12 })
 	same("with another delta", func(q request) { q.AttoDelta = 1e11 })
 	same("replace-one", func(q request) { q.Neighbours = "replace-one" })
@@ -284,7 +285,7 @@ func TestEqualQuestionsAreBoughtOnce(t *testing.T) {
 func TestAnswersTellTheirErrorsAndWhyTheyAreMadeSo(t *testing.T) {
 	c := accounting(t)
 	q := question("any", day, 1e9, 0.75, 0.25)
-	q.Estimator, q.Confidence, q.ConfidenceShare, q.Neighbours = "auto", 0.95, 0.25, "replace-one"
+	q.Estimator, q.Confidence, q.ConfidenceShare, q.Neighbours, q.Prior = "auto", 0.95, 0.25, "replace-one", "uniform"
 	r := answered(t, c, q)
 	if r.GetConfidence() != 0.95 || r.GetNeighbours() != "replace-one" || r.GetDelta() != 0 || r.GetNanoEpsilon() != 1e9 || r.GetNanoRho() <= 0 {
 		t.Errorf("released %v", r)

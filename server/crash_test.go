@@ -301,6 +301,14 @@ func TestACrashBetweenChargeAndAnswerCostsBudgetAndNeverPrivacy(t *testing.T) {
 		}
 		t.Errorf("nothing was spent, want %d", want)
 	}
+	// What is not answered is not learned from, and what is answered is, also after a kill.
+	learned := func(want uint64) {
+		t.Helper()
+		r, err := c.Prior(t.Context(), &quietilev1.PriorRequest{Metric: "size"})
+		if err != nil || r.GetState().GetReleases() != want {
+			t.Errorf("learned from %d releases, want %d; error %v", r.GetState().GetReleases(), want, err)
+		}
+	}
 	for i := range 2 {
 		p.start(dieAt + "=charged")
 		c = p.admin()
@@ -311,6 +319,7 @@ func TestACrashBetweenChargeAndAnswerCostsBudgetAndNeverPrivacy(t *testing.T) {
 		p.start()
 		c = p.admin()
 		spent(int64(i+1) * 3e8)
+		learned(0)
 		p.kill()
 	}
 	p.start()
@@ -326,6 +335,7 @@ func TestACrashBetweenChargeAndAnswerCostsBudgetAndNeverPrivacy(t *testing.T) {
 		t.Errorf("the answer was stored, and asking again is free: %v", err)
 	}
 	spent(9e8)
+	learned(1)
 	ask.Quantiles = []float64{0.9}
 	if err := query(); err == nil || !strings.Contains(err.Error(), "0.1 is left") {
 		t.Errorf("a question beyond the budget answered %v", err)

@@ -90,6 +90,7 @@ func newDemoCommand() *cobra.Command {
 	var (
 		seed uint64
 		keep string
+		days int
 	)
 	cmd := &cobra.Command{
 		Use:     "demo",
@@ -98,15 +99,23 @@ func newDemoCommand() *cobra.Command {
 		Long: `Demo starts a daemon in a temporary directory, declares three metrics of a shop, publishes a day of traffic of
 20,000 customers, seals the day's four windows and asks for private percentiles of each. Beside them it prints
 the true ones, which it knows because it generated the traffic. Then it asks one question again, which costs
-nothing, and one that the budget does not cover, which is refused.`,
+nothing, and one that the budget does not cover, which is refused.
+
+With --days it publishes so many days of a queue's waiting times instead, and asks for the median of each window: with
+what the releases before it have taught, and with the uniform prior. The error falls window by window.`,
 		Example: `  quietile demo
+  quietile demo --days 40
   quietile demo --format json`,
 		Args: positional(cobra.NoArgs),
 	}
 	format := addChoice(cmd, "format", "how to print", formatTable, formatTable, formatJSON)
 	cmd.Flags().Uint64Var(&seed, "seed", 0, "seed of the generated traffic (default the time); the privacy noise has none")
 	cmd.Flags().StringVar(&keep, "data", "", "keep the daemon's data in this new directory")
+	cmd.Flags().IntVar(&days, "days", 0, "show how releases learn from each other, over so many days")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if days < 0 || days > maxDays {
+			return usagef("--days %d is not between 1 and %d", days, maxDays)
+		}
 		dir := keep
 		if dir == "" {
 			if dir, err = os.MkdirTemp("", "quietile-demo-"); err != nil {
@@ -117,7 +126,12 @@ nothing, and one that the budget does not cover, which is refused.`,
 		if seed == 0 {
 			seed = uint64(time.Now().UnixNano())
 		}
-		view, err := runDemo(cmd, dir, seed, format.value == formatTable)
+		var view any
+		if talk := format.value == formatTable; days > 0 {
+			view, err = runDays(cmd, dir, seed, days, talk)
+		} else {
+			view, err = runDemo(cmd, dir, seed, talk)
+		}
 		if err != nil {
 			return err
 		}

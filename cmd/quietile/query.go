@@ -43,13 +43,14 @@ how far its rank is from the quantile's.`,
 	delta := addDelta(cmd, "make the guarantee (ε, δ), such as 1e-7, by zero-concentrated differential privacy")
 	neighbours := addChoice(cmd, "neighbours", "what --epsilon protects: that a unit is there, or which records it has", dp.AddRemove.String(), dp.AddRemove.String(), dp.ReplaceOne.String())
 	format := addFormat(cmd)
+	covariates := addCovariates(cmd)
 	f := cmd.Flags()
 	f.Uint64Var(&records, "n-hint", 0, "about how many records the window has, if that is public: helps auto to choose, and says how wide slices are (default: what the metric's declaration says, or 10000)")
 	f.Float64Var(&confidence, "confidence", 0, "give an interval for the rank error of each answer; all hold with this probability, such as 0.95")
 	f.Float64Var(&share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")
 	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")
 	f.StringVar(&estimator, "estimator", "", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, independent (default recursive)")
-	f.StringVar(&prior, "prior", "", "uniform, cauchy:location=0,scale=1 and others (default uniform)")
+	f.StringVar(&prior, "prior", "", "uniform, cauchy:location=0,scale=1 and others, previous, proxy, dp-ftrl or public (default what the metric's declaration says, or proxy)")
 	f.DurationVar(&wait, "wait", 0, "how long to wait for the window to be sealed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := requireFlags(cmd, "quantiles", "epsilon"); err != nil {
@@ -58,6 +59,7 @@ how far its rank is from the quantile's.`,
 		ask := &quietilev1.ReleaseRequest{
 			Metric: args[0], Quantiles: q.values, NanoEpsilon: int64(epsilon.Epsilon), Estimator: estimator, Prior: prior,
 			AttoDelta: int64(delta.Delta), Records: records, Confidence: confidence, ConfidenceShare: share, Neighbours: neighbours.value,
+			Covariates: covariates,
 		}
 		if window != "latest" {
 			t, err := parseTime(window)
@@ -118,10 +120,15 @@ func viewOf(r *quietilev1.ReleaseResult) resultView {
 		Unit:            r.GetUnit(),
 		Contributions:   int(r.GetContributions()),
 		Prior:           r.GetPrior(),
+		PriorReleases:   r.GetPriorReleases(),
+		PriorFallback:   r.GetPriorFallback(),
 		ReleaseID:       r.GetReleaseId(),
 	}
 	if rho := r.GetNanoRho(); rho > 0 {
 		v.Rho = rhoNumber(rho)
+	}
+	if rho := r.GetLearnedNanoRho(); rho > 0 {
+		v.LearnedRho = rhoNumber(rho)
 	}
 	if p := r.GetPredicted(); p != nil {
 		v.Predicted = &predictionView{p.GetEstimator(), p.GetMean(), p.GetMax()}

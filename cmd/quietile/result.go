@@ -29,6 +29,10 @@ type resultView struct {
 	Unit            string  `json:"unit"`
 	Contributions   int     `json:"contributions"`
 	Prior           string  `json:"prior"`
+	// PriorReleases is how many releases the prior was learned from, and PriorFallback why its robust part was used alone, absent if it was not. LearnedRho is the part of Rho that was spent on learning.
+	PriorReleases uint64      `json:"prior_releases,omitempty"`
+	PriorFallback string      `json:"prior_fallback,omitempty"`
+	LearnedRho    json.Number `json:"learned_rho,omitempty"`
 	// Predicted is what made "auto" choose the estimator.
 	Predicted *predictionView `json:"predicted,omitempty"`
 	ReleaseID string          `json:"release_id,omitempty"`
@@ -143,12 +147,20 @@ func printResultTable(w io.Writer, r resultView) error {
 	if r.Prior == "none" {
 		prior = "no prior"
 	}
+	if r.PriorReleases > 0 {
+		prior += fmt.Sprintf(" of %d %s", r.PriorReleases, plural(int(r.PriorReleases), "release"))
+	}
 	if _, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nunit %s of at most %d %s, %s neighbours\n",
 		name, r.Estimator, loss, prior, window, r.Unit, r.Contributions, records, r.Neighbours); err != nil {
 		return err
 	}
 	if r.Predicted != nil {
 		if _, err := fmt.Fprintf(w, "chosen for an expected rank error of %.1f on average and %.1f at most\n", r.Predicted.Mean, r.Predicted.Max); err != nil {
+			return err
+		}
+	}
+	if r.PriorFallback != "" {
+		if _, err := fmt.Fprintf(w, "the prior's robust part alone: %s\n", printable(r.PriorFallback)); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupFiles, Title: "Work on files:"},
 	)
 	root.AddCommand(newDemoCommand(), newServeCommand(), newMetricCommand(), newPublishCommand(), newSealCommand(),
-		newQueryCommand(), newBudgetCommand(), newDumpCommand(), newLoadCommand())
+		newQueryCommand(), newBudgetCommand(), newPriorCommand(), newDumpCommand(), newLoadCommand())
 	root.AddCommand(newPlanCommand())
 	root.AddCommand(newReleaseCommand(), newMapCommand(), newReduceCommand(), newSketchCommand(), newHistCommand(), newAuditCommand())
 	return root

@@ -117,7 +117,7 @@ func Cases() []Case {
 		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}, append(append(jointCases(), noisyTreeCases()...), sliceCases()...)...)
+	}, slices.Concat(jointCases(), priorCases(), familyCases(), noisyTreeCases(), sliceCases())...)
 }
 
 // jointCases are draws of several cuts at once.
@@ -181,6 +181,7 @@ type tree struct {
 	edges  bool
 	joint  bool
 	draws  int
+	priors []recursive.Prior
 	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
@@ -200,6 +201,18 @@ func (t tree) String() string {
 	}
 	if t.draws > 0 {
 		s += fmt.Sprintf(", draws %d", t.draws)
+	}
+	if t.priors != nil {
+		s += ", priors"
+		for _, p := range t.priors {
+			s += fmt.Sprintf(" %v", p.Weights)
+			if p.Robust != nil {
+				s += fmt.Sprintf("+%g·%v", p.Share, p.Robust)
+			}
+			if p.Near > 0 {
+				s += fmt.Sprintf(", %g of it near", p.Near)
+			}
+		}
 	}
 	if t.rho > 0 {
 		s += ", ρ " + big.NewRat(t.rho, recursive.Unit).RatString()
@@ -245,6 +258,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Edges:         tree.edges,
 				Joint:         tree.joint,
 				Draws:         tree.draws,
+				Priors:        tree.priors,
 			}
 			for b, n := range records {
 				if n > 0 {

@@ -305,3 +305,27 @@ func TestUndividedDrawsAreCaught(t *testing.T) {
 		t.Errorf("the audit measured %v of %v on %s", row.Worst, row.Epsilon, row.Data)
 	}
 }
+
+// A prior that looks at the records it weighs: here it believes in the fullest bucket.
+func TestAPriorThatSeesTheDataIsCaught(t *testing.T) {
+	c := recursiveCase("", 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 5)
+	c.Answer = func(records []uint64, s exact.Sampler) []uint64 {
+		fullest := slices.Index(records, slices.Max(records))
+		p := &recursive.Problem{Quantiles: []int64{u / 2}, Epsilon: u, Contributions: 1, Priors: []recursive.Prior{{Weights: []uint64{1, 1, 1}}}}
+		p.Priors[0].Weights[fullest] = 9
+		for b, n := range records {
+			if n > 0 {
+				p.Counts = append(p.Counts, recursive.Count{Bucket: b, Records: n})
+			}
+		}
+		return recursive.Solve(p, s)
+	}
+	row, err := c.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("loss %.4f of %v, on %s", row.Worst, row.Epsilon, row.Data)
+	if row.OK || row.Worst < 2 {
+		t.Errorf("the audit measured %v of %v on %s", row.Worst, row.Epsilon, row.Data)
+	}
+}

@@ -22,6 +22,24 @@ type formula struct {
 	shares        []uint64 // nil means equal
 	edges         bool
 	joint         bool
+	priors        []recursive.Prior // by quantile, instead of weights
+}
+
+// weightsFor returns what the buckets weigh for a quantile in the cuts a to b.
+func (f formula) weightsFor(q *big.Rat, a, b int) []uint64 {
+	if f.priors == nil {
+		return f.weights
+	}
+	j := slices.IndexFunc(f.quantiles, func(r *big.Rat) bool { return r.Cmp(q) == 0 })
+	n := len(f.weights)
+	top := n << f.levels
+	if f.edges {
+		a, b = 0, top-1
+	}
+	first, last := min(a, top-1)>>f.levels, min(b, top-1)>>f.levels+1
+	weights := slices.Repeat([]uint64{1 << 40}, n) // outside of the range, where nothing may look
+	copy(weights[first:], f.priors[j].Within(first, last, uint64(a), uint64(b), f.levels, nil))
+	return weights
 }
 
 func (f formula) law(records []uint64) Law {
@@ -183,7 +201,8 @@ func (f formula) mechanism(cells []int64, a, b int, q, lo, hi, epsilon *big.Rat)
 	for _, c := range cells[a:b] {
 		n += c
 	}
-	cut := func(z int) int64 { return int64(f.weights[min(z>>f.levels, len(f.weights)-1)]) }
+	buckets := f.weightsFor(q, a, b)
+	cut := func(z int) int64 { return int64(buckets[min(z>>f.levels, len(buckets)-1)]) }
 	weights, sum, below := make([]*big.Float, b-a+1), float(), int64(0)
 	for z := a; z <= b; z++ {
 		score := new(big.Rat).Mul(p, new(big.Rat).SetInt64(n))
@@ -294,7 +313,7 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 		t.Helper()
 		f := formula{
 			levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions),
-			arity: tree.arity, shares: tree.shares, edges: tree.edges, joint: tree.joint,
+			arity: tree.arity, shares: tree.shares, edges: tree.edges, joint: tree.joint, priors: tree.priors,
 		}
 		for _, q := range nano {
 			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
@@ -331,6 +350,17 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 	checkWith(tree{edges: true}, 0, []uint64{1, 4, 1, 2}, 3, 2, 3, u/10, u/2, 9*u/10)
 	checkWith(tree{edges: true}, 1, []uint64{3, 1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
 	checkWith(tree{edges: true, arity: 3}, 1, []uint64{1, 2}, 2, 1, 2, u/4, u/2, 3*u/4)
+
+	left, right := recursive.Prior{Weights: []uint64{9, 1, 2}}, recursive.Prior{Weights: []uint64{1, 2, 7}}
+	mixed := recursive.Prior{Weights: []uint64{1, 9, 1}, Robust: []uint64{1, 1, 3}, Share: 0.25, Total: 16}
+	all := []recursive.Prior{left, mixed, right}
+	checkWith(tree{priors: all}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
+	checkWith(tree{priors: all[:2]}, 1, []uint64{1, 1, 1}, 2, 1, 2, u/4, u/2)
+	checkWith(tree{priors: all, edges: true}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
+	near := recursive.Prior{Weights: []uint64{1, 9, 1}, Robust: []uint64{1, 1, 3}, Share: 0.5, Near: 0.5, Total: 16}
+	checkWith(tree{priors: []recursive.Prior{near, mixed, near}}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
+	checkWith(tree{priors: []recursive.Prior{near, near}}, 1, []uint64{1, 1, 1}, 2, 1, 2, u/4, u/2)
+	checkWith(tree{priors: all, arity: 4}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
 }
 
 // The law of cuts drawn jointly is that of the definition, whatever the proposal.

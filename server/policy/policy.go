@@ -21,6 +21,13 @@
 //	    contributions: {per_window: 3, windows: 24} # if the unit is user, and then both
 //	    budget: {epsilon: 1, delta: 1e-7} # optional: what its own releases may spend of the source's budget
 //	    records: 20000          # optional: about how many a window has, as far as is public
+//	    release:                # optional: what is believed before a release; by default a proxy
+//	      prior: proxy          # proxy | previous | dp-ftrl | public:FILE, a dump | uniform | cauchy:location=0,scale=1 …
+//	      robust: 0.1           # the share of the robust part
+//	      optimiser: ridge      # ridge | cocob | sgd
+//	      features: [hour, weekday] # or [none]; by default hour if the window has 12 hours or less
+//	      covariates: [rain]    # numbers that come with each question, and are public
+//	      share: 0.1            # of each release's budget that dp-ftrl takes
 package policy
 
 import (
@@ -167,7 +174,7 @@ func validateMetric(m *quietilev1.Metric, s *quietilev1.Source) error {
 	if g.Len() > maxBuckets {
 		return fmt.Errorf("grid has %d buckets, and at most %d can be released", g.Len(), maxBuckets)
 	}
-	return nil
+	return validateRelease(m, g)
 }
 
 // notice is how long before a period begins a change must be declared to be in force in it. Samples may be

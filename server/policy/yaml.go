@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,13 +28,19 @@ const (
 	defaultLateness = time.Minute
 )
 
-// ParseFile reads a policy file as [Parse] does. Errors name the file.
+// ParseFile reads a policy file as [Parse] does, and the dumps of public records that it names, which are beside it. Errors name the file.
 func ParseFile(path string) (*quietilev1.Policy, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	p, err := Parse(data)
+	p, err := decode(data)
+	if err == nil {
+		err = readPublic(p, filepath.Dir(path))
+	}
+	if err == nil {
+		err = Validate(p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -43,8 +50,20 @@ func ParseFile(path string) (*quietilev1.Policy, error) {
 // Parse reads a policy in YAML and validates it. A field that is unknown, given twice, missing or of
 // another type is an error of one line that names the field and its line; what [Validate] refuses is one
 // that names the source or metric, the field and the value. Anchors, aliases, tags, merges and further
-// documents are refused. An empty file is an empty policy. Metrics get no version: see [Change].
+// documents are refused. An empty file is an empty policy. Metrics get no version: see [Change]. A prior made of a file is refused: see [ParseFile].
 func Parse(data []byte) (*quietilev1.Policy, error) {
+	p, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := Validate(p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// decode reads a policy without validating it.
+func decode(data []byte) (*quietilev1.Policy, error) {
 	f, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, oneLine(err)
@@ -73,9 +92,6 @@ func Parse(data []byte) (*quietilev1.Policy, error) {
 	}
 	if d.err != nil {
 		return nil, d.err
-	}
-	if err := Validate(p); err != nil {
-		return nil, err
 	}
 	return p, nil
 }
@@ -331,7 +347,7 @@ func (d *decoder) source(f field) *quietilev1.Source {
 }
 
 func (d *decoder) metric(f field, sources []*quietilev1.Source) *quietilev1.Metric {
-	fields := d.fields(f, "name", "source", "grid", "representative", "clock", "window", "lateness", "contributions", "budget", "records")
+	fields := d.fields(f, "name", "source", "grid", "representative", "clock", "window", "lateness", "contributions", "budget", "records", "release")
 	m := &quietilev1.Metric{
 		Name:           d.text(fields["name"]),
 		Source:         d.text(fields["source"]),
@@ -383,6 +399,9 @@ func (d *decoder) metric(f field, sources []*quietilev1.Source) *quietilev1.Metr
 	}
 	if r := fields["records"]; r.given() {
 		m.Records = uint64(d.integer(r, 1, maxRecords))
+	}
+	if r := fields["release"]; r.given() {
+		m.Release = d.release(r)
 	}
 	return m
 }
@@ -528,6 +547,9 @@ func Format(p *quietilev1.Policy) ([]byte, error) {
 		}
 		if m.GetRecords() > 0 {
 			fmt.Fprintf(b, "    records: %d\n", m.GetRecords())
+		}
+		if r := m.GetRelease(); r != nil {
+			fmt.Fprintf(b, "    release: %s\n", formatRelease(r))
 		}
 	}
 	return b.Bytes(), nil

@@ -35,6 +35,7 @@ type Problem struct {
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
 	Draws         int      // how many of the quantiles are drawn at most; the others are read from straight lines over the prior's weight between those. 0 means all
 	Joint         bool     // a node draws its quantiles together, with all of its share; then arity is at most MaxJoint+1, and there are no edges
+	Priors        []Prior  // one for each quantile, instead of Weights for all of them; nil for none, as for Joint
 }
 
 // Depth returns the number of nodes on the longest path of the tree of m ≥ 1 quantiles in which a node with at least arity of them draws arity−1 and any other
@@ -240,17 +241,13 @@ func newSolver(p *Problem, s exact.Sampler) *solver {
 	v := &solver{
 		Problem: p,
 		sampler: s,
-		top:     uint64(len(p.Weights)) << p.Levels,
-		prefix:  make([]uint64, len(p.Weights)+1),
 		records: make([]uint64, len(p.Counts)+1),
 		roots:   make([]int32, len(p.Counts)),
 		halves:  make([]halves, 1, 64*len(p.Quantiles)), // index 0 means "not split"
 		blocks:  make([]block, 0, 2*len(p.Counts)+spareItems),
 		cuts:    make([]uint64, len(p.Quantiles)),
 	}
-	for i, w := range p.Weights {
-		v.prefix[i+1] = v.prefix[i] + w
-	}
+	v.start()
 	for i, c := range p.Counts {
 		v.records[i+1] = v.records[i] + c.Records
 	}
@@ -271,8 +268,7 @@ type halves struct {
 type solver struct {
 	*Problem
 	sampler exact.Sampler
-	top     uint64   // N, the number of cells
-	prefix  []uint64 // prior weight before each bucket
+	weighing
 	records []uint64 // records before each bucket of Counts
 	roots   []int32  // the split of each bucket of Counts
 	halves  []halves // the memo of splits, one for the whole release
@@ -315,6 +311,7 @@ func (v *solver) solve(a, b uint64, from, to int, lo, hi int64, level int) {
 		v.sampleJoint(a, b, js, lo, hi, level)
 	} else {
 		for _, j := range js {
+			v.weigh(j, a, b)
 			v.cuts[j] = v.sample(a, b, uint64(v.Quantiles[j]-lo), uint64(hi-lo), len(js), level)
 		}
 	}
@@ -430,12 +427,12 @@ func (v *solver) putEnds(a, b, total uint64) {
 // weightBefore returns W of the cells before z, for z ≤ top+1: each cell weighs as its bucket's weight says, and the cut at the top as the last cell.
 func (v *solver) weightBefore(z uint64) exact.Uint128 {
 	if z > v.top {
-		return v.weightBefore(v.top).Add(exact.From64(v.Weights[len(v.Weights)-1]))
+		return v.weightBefore(v.top).Add(exact.From64(v.weights[len(v.weights)-1]))
 	}
 	b := z >> v.Levels
 	w := exact.From64(v.prefix[b]).Shl(v.Levels)
 	if k := z & (1<<v.Levels - 1); k > 0 {
-		w = w.Add(exact.Product(v.Weights[b], k))
+		w = w.Add(exact.Product(v.weights[b], k))
 	}
 	return w
 }
@@ -446,7 +443,7 @@ func (v *solver) mass(x *block) exact.Uint128 {
 		return x.outside
 	}
 	if x.records > 0 { // inside one bucket
-		return exact.Product(v.Weights[x.start>>v.Levels], x.end-x.start)
+		return exact.Product(v.weights[x.start>>v.Levels], x.end-x.start)
 	}
 	return v.weightBefore(x.end).Sub(v.weightBefore(x.start))
 }
@@ -463,11 +460,11 @@ func (v *solver) within(x *block) uint64 {
 func (v *solver) cutAt(at exact.Uint128) uint64 {
 	whole := at.Shr(v.Levels).Lo
 	// The bucket that holds the point: the last one with no more weight before it.
-	b := sort.Search(len(v.Weights), func(i int) bool { return v.prefix[i+1] > whole })
-	if b == len(v.Weights) {
+	b := v.first + sort.Search(v.last-v.first, func(i int) bool { return v.prefix[v.first+i+1] > whole })
+	if b == len(v.weights) {
 		return v.top
 	}
-	k, _ := at.Sub(exact.From64(v.prefix[b]).Shl(v.Levels)).QuoRem64(v.Weights[b])
+	k, _ := at.Sub(exact.From64(v.prefix[b]).Shl(v.Levels)).QuoRem64(v.weights[b])
 	return uint64(b)<<v.Levels + k.Lo
 }
 

@@ -200,3 +200,85 @@ func BenchmarkSolve99Quantiles8192Buckets(b *testing.B) {
 		Solve(p, exact.New())
 	}
 }
+
+// Both parts of a mixture are restricted to the range before they are mixed: where the prior has next to nothing, the robust one has its share and no more.
+func TestMixturesAreMadeInsideTheRange(t *testing.T) {
+	const levels = 4
+	p := Prior{Weights: []uint64{1 << 50, 1 << 50, 6, 2, 1 << 50}, Robust: []uint64{1, 1, 1, 3, 1}, Share: 0.25}
+	// The range has the second half of bucket 2, and of bucket 3 the first four cells, of which the last is its cut b.
+	a, b := uint64(2<<levels+8), uint64(3<<levels+3)
+	w := p.Within(2, 4, a, b, levels, nil)
+	own := []float64{8 * 6, 4 * 2}
+	robust := []float64{8 * 1, 4 * 3}
+	for i, cells := range []float64{8, 4} {
+		want := 0.75*own[i]/(own[0]+own[1]) + 0.25*robust[i]/(robust[0]+robust[1])
+		got := cells * float64(w[i]) / (8*float64(w[0]) + 4*float64(w[1]))
+		if math.Abs(got-want) > 1e-12 {
+			t.Errorf("bucket %d has %v of the range, want %v", 2+i, got, want)
+		}
+	}
+	for _, x := range p.Within(0, 5, 0, 5<<levels, levels, nil) {
+		if x == 0 {
+			t.Error("a bucket weighs nothing")
+		}
+	}
+}
+
+// Of the robust share a part is near the ends of the range that were drawn, as much within a distance as within its double; where none was drawn there is none.
+func TestAPartOfAMixtureIsNearTheAnswersAround(t *testing.T) {
+	const levels, n = 4, 1000
+	p := Prior{Weights: ones(n), Robust: ones(n), Share: 1, Near: 0.5}
+	total := func(w []uint64) (sum float64) {
+		for _, x := range w {
+			sum += float64(x)
+		}
+		return sum
+	}
+	a := uint64(200 << levels)
+	w := p.Within(200, n, a, n<<levels, levels, nil)
+	all := total(w)
+	for _, reach := range []int{1, 10, 100} {
+		want := 0.5*float64(reach)/800 + 0.5*math.Log1p(float64(reach))/math.Log1p(800)
+		if got := total(w[:reach]) / all; math.Abs(got-want) > 0.01 {
+			t.Errorf("%d of 800 buckets have %v of the weight, want %v", reach, got, want)
+		}
+	}
+	w = p.Within(0, n, 0, n<<levels, levels, nil)
+	if w[0] != w[n/2] || w[0] != w[n-1] {
+		t.Errorf("with nothing drawn, buckets weigh %d, %d and %d", w[0], w[n/2], w[n-1])
+	}
+	b := uint64(300<<levels + 5)
+	w = p.Within(0, 301, 0, b, levels, nil)
+	if w[290] < 3*w[10] {
+		t.Errorf("near the upper end a bucket weighs %d, far from it %d", w[290], w[10])
+	}
+}
+
+// Ranges of any kind, with priors that concentrate anywhere: answers are sorted, lie in the grid, and are right where records are plenty.
+func TestPriorsOfQuantilesReachEveryRange(t *testing.T) {
+	random := rand.New(rand.NewPCG(8, 8))
+	for range 200 {
+		n := 1 + random.IntN(6)
+		p := &Problem{Levels: 10 + uint(random.IntN(31)), Epsilon: 50 * Unit, Contributions: 1, Edges: random.IntN(4) == 0, Arity: 2 + random.IntN(3)}
+		for b := range n {
+			if c := random.Uint64N(3) * 1000; c > 0 {
+				p.Counts = append(p.Counts, Count{b, c})
+			}
+		}
+		for q := range int64(1 + random.IntN(9)) {
+			p.Quantiles = append(p.Quantiles, (q+1)*Unit/10)
+			prior := Prior{Weights: ones(n), Robust: ones(n), Share: 0.1, Near: float64(random.IntN(3)) / 2}
+			prior.Weights[random.IntN(n)] = 1 << 61
+			p.Priors = append(p.Priors, prior)
+		}
+		cuts := Solve(p, exact.New())
+		if !slices.IsSorted(cuts) || cuts[len(cuts)-1] > uint64(n)<<p.Levels {
+			t.Fatalf("%d buckets: cuts %v", n, cuts)
+		}
+		for i, z := range cuts {
+			if e := rankError(p, z, p.Quantiles[i]); e > 60 && len(p.Counts) > 0 {
+				t.Errorf("%+v: cut %d is off by %g records", p, z, e)
+			}
+		}
+	}
+}

@@ -396,6 +396,173 @@ func (x *Charge) GetNanoRho() int64 {
 	return 0
 }
 
+// PriorRequest asks what is believed of a metric's quantiles.
+type PriorRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Metric string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	// A moment inside the window that is forecast. Absent: the one after the last release's.
+	WindowTimeUnixNano *int64             `protobuf:"fixed64,2,opt,name=window_time_unix_nano,json=windowTimeUnixNano,proto3,oneof" json:"window_time_unix_nano,omitempty"`
+	Covariates         map[string]float64 `protobuf:"bytes,3,rep,name=covariates,proto3" json:"covariates,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *PriorRequest) Reset() {
+	*x = PriorRequest{}
+	mi := &file_quietile_v1_api_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriorRequest) ProtoMessage() {}
+
+func (x *PriorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_api_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriorRequest.ProtoReflect.Descriptor instead.
+func (*PriorRequest) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PriorRequest) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *PriorRequest) GetWindowTimeUnixNano() int64 {
+	if x != nil && x.WindowTimeUnixNano != nil {
+		return *x.WindowTimeUnixNano
+	}
+	return 0
+}
+
+func (x *PriorRequest) GetCovariates() map[string]float64 {
+	if x != nil {
+		return x.Covariates
+	}
+	return nil
+}
+
+// PriorReport says what is believed, from released answers only.
+type PriorReport struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Metric string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	// The prior as the metric's declaration says.
+	Prior string `protobuf:"bytes,2,opt,name=prior,proto3" json:"prior,omitempty"`
+	// What was learned; absent for a prior that learns nothing.
+	State               *PriorState `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	WindowStartUnixNano int64       `protobuf:"fixed64,4,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
+	WindowEndUnixNano   int64       `protobuf:"fixed64,5,opt,name=window_end_unix_nano,json=windowEndUnixNano,proto3" json:"window_end_unix_nano,omitempty"`
+	// What would be used for that window, and why the robust part would be used alone, if it would.
+	Priors   []*QuantilePrior `protobuf:"bytes,6,rep,name=priors,proto3" json:"priors,omitempty"`
+	Fallback string           `protobuf:"bytes,7,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	// The grid of the metric.
+	Grid          string `protobuf:"bytes,8,opt,name=grid,proto3" json:"grid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriorReport) Reset() {
+	*x = PriorReport{}
+	mi := &file_quietile_v1_api_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriorReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriorReport) ProtoMessage() {}
+
+func (x *PriorReport) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_api_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriorReport.ProtoReflect.Descriptor instead.
+func (*PriorReport) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PriorReport) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *PriorReport) GetPrior() string {
+	if x != nil {
+		return x.Prior
+	}
+	return ""
+}
+
+func (x *PriorReport) GetState() *PriorState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *PriorReport) GetWindowStartUnixNano() int64 {
+	if x != nil {
+		return x.WindowStartUnixNano
+	}
+	return 0
+}
+
+func (x *PriorReport) GetWindowEndUnixNano() int64 {
+	if x != nil {
+		return x.WindowEndUnixNano
+	}
+	return 0
+}
+
+func (x *PriorReport) GetPriors() []*QuantilePrior {
+	if x != nil {
+		return x.Priors
+	}
+	return nil
+}
+
+func (x *PriorReport) GetFallback() string {
+	if x != nil {
+		return x.Fallback
+	}
+	return ""
+}
+
+func (x *PriorReport) GetGrid() string {
+	if x != nil {
+		return x.Grid
+	}
+	return ""
+}
+
 // SealRequest asks to seal a manual metric's windows.
 type SealRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -407,7 +574,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_quietile_v1_api_proto_msgTypes[5]
+	mi := &file_quietile_v1_api_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +586,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[5]
+	mi := &file_quietile_v1_api_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +599,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{5}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SealRequest) GetMetric() string {
@@ -461,7 +628,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_quietile_v1_api_proto_msgTypes[6]
+	mi := &file_quietile_v1_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +640,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[6]
+	mi := &file_quietile_v1_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +653,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{6}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DumpRequest) GetMetric() string {
@@ -516,7 +683,7 @@ type WindowSketch struct {
 
 func (x *WindowSketch) Reset() {
 	*x = WindowSketch{}
-	mi := &file_quietile_v1_api_proto_msgTypes[7]
+	mi := &file_quietile_v1_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +695,7 @@ func (x *WindowSketch) String() string {
 func (*WindowSketch) ProtoMessage() {}
 
 func (x *WindowSketch) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[7]
+	mi := &file_quietile_v1_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +708,7 @@ func (x *WindowSketch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSketch.ProtoReflect.Descriptor instead.
 func (*WindowSketch) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{7}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WindowSketch) GetMetric() string {
@@ -582,7 +749,7 @@ type Windows struct {
 
 func (x *Windows) Reset() {
 	*x = Windows{}
-	mi := &file_quietile_v1_api_proto_msgTypes[8]
+	mi := &file_quietile_v1_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +761,7 @@ func (x *Windows) String() string {
 func (*Windows) ProtoMessage() {}
 
 func (x *Windows) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[8]
+	mi := &file_quietile_v1_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +774,7 @@ func (x *Windows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Windows.ProtoReflect.Descriptor instead.
 func (*Windows) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{8}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Windows) GetStartUnixNano() []int64 {
@@ -628,7 +795,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_quietile_v1_api_proto_msgTypes[9]
+	mi := &file_quietile_v1_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +807,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[9]
+	mi := &file_quietile_v1_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +820,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{9}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Done) GetMetrics() []*Metric {
@@ -675,7 +842,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_quietile_v1_api_proto_msgTypes[10]
+	mi := &file_quietile_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +854,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[10]
+	mi := &file_quietile_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +867,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{10}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Status) GetSequence() uint64 {
@@ -735,7 +902,7 @@ type MetricStatus struct {
 
 func (x *MetricStatus) Reset() {
 	*x = MetricStatus{}
-	mi := &file_quietile_v1_api_proto_msgTypes[11]
+	mi := &file_quietile_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +914,7 @@ func (x *MetricStatus) String() string {
 func (*MetricStatus) ProtoMessage() {}
 
 func (x *MetricStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_api_proto_msgTypes[11]
+	mi := &file_quietile_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +927,7 @@ func (x *MetricStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricStatus.ProtoReflect.Descriptor instead.
 func (*MetricStatus) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_quietile_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MetricStatus) GetMetric() string {
@@ -802,7 +969,7 @@ var File_quietile_v1_api_proto protoreflect.FileDescriptor
 
 const file_quietile_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x15quietile/v1/api.proto\x12\vquietile.v1\x1a\x18quietile/v1/policy.proto\x1a\x18quietile/v1/sketch.proto\"t\n" +
+	"\x15quietile/v1/api.proto\x12\vquietile.v1\x1a\x18quietile/v1/policy.proto\x1a\x17quietile/v1/prior.proto\x1a\x18quietile/v1/sketch.proto\"t\n" +
 	"\x04Info\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x01 \x01(\rR\n" +
@@ -834,7 +1001,26 @@ const file_quietile_v1_api_proto_rawDesc = "" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x03 \x01(\x10R\x13windowStartUnixNano\x12!\n" +
 	"\fnano_epsilon\x18\x04 \x01(\x03R\vnanoEpsilon\x12\x19\n" +
-	"\bnano_rho\x18\x05 \x01(\x03R\ananoRho\"Q\n" +
+	"\bnano_rho\x18\x05 \x01(\x03R\ananoRho\"\x82\x02\n" +
+	"\fPriorRequest\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x126\n" +
+	"\x15window_time_unix_nano\x18\x02 \x01(\x10H\x00R\x12windowTimeUnixNano\x88\x01\x01\x12I\n" +
+	"\n" +
+	"covariates\x18\x03 \x03(\v2).quietile.v1.PriorRequest.CovariatesEntryR\n" +
+	"covariates\x1a=\n" +
+	"\x0fCovariatesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x18\n" +
+	"\x16_window_time_unix_nano\"\xb4\x02\n" +
+	"\vPriorReport\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x14\n" +
+	"\x05prior\x18\x02 \x01(\tR\x05prior\x12-\n" +
+	"\x05state\x18\x03 \x01(\v2\x17.quietile.v1.PriorStateR\x05state\x123\n" +
+	"\x16window_start_unix_nano\x18\x04 \x01(\x10R\x13windowStartUnixNano\x12/\n" +
+	"\x14window_end_unix_nano\x18\x05 \x01(\x10R\x11windowEndUnixNano\x122\n" +
+	"\x06priors\x18\x06 \x03(\v2\x1a.quietile.v1.QuantilePriorR\x06priors\x12\x1a\n" +
+	"\bfallback\x18\a \x01(\tR\bfallback\x12\x12\n" +
+	"\x04grid\x18\b \x01(\tR\x04grid\"Q\n" +
 	"\vSealRequest\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12*\n" +
 	"\x11through_unix_nano\x18\x02 \x01(\x10R\x0fthroughUnixNano\"w\n" +
@@ -873,38 +1059,46 @@ func file_quietile_v1_api_proto_rawDescGZIP() []byte {
 	return file_quietile_v1_api_proto_rawDescData
 }
 
-var file_quietile_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_quietile_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_quietile_v1_api_proto_goTypes = []any{
 	(*Info)(nil),          // 0: quietile.v1.Info
 	(*BudgetRequest)(nil), // 1: quietile.v1.BudgetRequest
 	(*BudgetReport)(nil),  // 2: quietile.v1.BudgetReport
 	(*SourceBudget)(nil),  // 3: quietile.v1.SourceBudget
 	(*Charge)(nil),        // 4: quietile.v1.Charge
-	(*SealRequest)(nil),   // 5: quietile.v1.SealRequest
-	(*DumpRequest)(nil),   // 6: quietile.v1.DumpRequest
-	(*WindowSketch)(nil),  // 7: quietile.v1.WindowSketch
-	(*Windows)(nil),       // 8: quietile.v1.Windows
-	(*Done)(nil),          // 9: quietile.v1.Done
-	(*Status)(nil),        // 10: quietile.v1.Status
-	(*MetricStatus)(nil),  // 11: quietile.v1.MetricStatus
-	(*Policy)(nil),        // 12: quietile.v1.Policy
-	(Unit)(0),             // 13: quietile.v1.Unit
-	(*Sketch)(nil),        // 14: quietile.v1.Sketch
-	(*Metric)(nil),        // 15: quietile.v1.Metric
+	(*PriorRequest)(nil),  // 5: quietile.v1.PriorRequest
+	(*PriorReport)(nil),   // 6: quietile.v1.PriorReport
+	(*SealRequest)(nil),   // 7: quietile.v1.SealRequest
+	(*DumpRequest)(nil),   // 8: quietile.v1.DumpRequest
+	(*WindowSketch)(nil),  // 9: quietile.v1.WindowSketch
+	(*Windows)(nil),       // 10: quietile.v1.Windows
+	(*Done)(nil),          // 11: quietile.v1.Done
+	(*Status)(nil),        // 12: quietile.v1.Status
+	(*MetricStatus)(nil),  // 13: quietile.v1.MetricStatus
+	nil,                   // 14: quietile.v1.PriorRequest.CovariatesEntry
+	(*Policy)(nil),        // 15: quietile.v1.Policy
+	(Unit)(0),             // 16: quietile.v1.Unit
+	(*PriorState)(nil),    // 17: quietile.v1.PriorState
+	(*QuantilePrior)(nil), // 18: quietile.v1.QuantilePrior
+	(*Sketch)(nil),        // 19: quietile.v1.Sketch
+	(*Metric)(nil),        // 20: quietile.v1.Metric
 }
 var file_quietile_v1_api_proto_depIdxs = []int32{
-	12, // 0: quietile.v1.Info.policy:type_name -> quietile.v1.Policy
+	15, // 0: quietile.v1.Info.policy:type_name -> quietile.v1.Policy
 	3,  // 1: quietile.v1.BudgetReport.budgets:type_name -> quietile.v1.SourceBudget
-	13, // 2: quietile.v1.SourceBudget.unit:type_name -> quietile.v1.Unit
+	16, // 2: quietile.v1.SourceBudget.unit:type_name -> quietile.v1.Unit
 	4,  // 3: quietile.v1.SourceBudget.charges:type_name -> quietile.v1.Charge
-	14, // 4: quietile.v1.WindowSketch.sketch:type_name -> quietile.v1.Sketch
-	15, // 5: quietile.v1.Done.metrics:type_name -> quietile.v1.Metric
-	11, // 6: quietile.v1.Status.metrics:type_name -> quietile.v1.MetricStatus
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	14, // 4: quietile.v1.PriorRequest.covariates:type_name -> quietile.v1.PriorRequest.CovariatesEntry
+	17, // 5: quietile.v1.PriorReport.state:type_name -> quietile.v1.PriorState
+	18, // 6: quietile.v1.PriorReport.priors:type_name -> quietile.v1.QuantilePrior
+	19, // 7: quietile.v1.WindowSketch.sketch:type_name -> quietile.v1.Sketch
+	20, // 8: quietile.v1.Done.metrics:type_name -> quietile.v1.Metric
+	13, // 9: quietile.v1.Status.metrics:type_name -> quietile.v1.MetricStatus
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_api_proto_init() }
@@ -913,15 +1107,17 @@ func file_quietile_v1_api_proto_init() {
 		return
 	}
 	file_quietile_v1_policy_proto_init()
+	file_quietile_v1_prior_proto_init()
 	file_quietile_v1_sketch_proto_init()
-	file_quietile_v1_api_proto_msgTypes[6].OneofWrappers = []any{}
+	file_quietile_v1_api_proto_msgTypes[5].OneofWrappers = []any{}
+	file_quietile_v1_api_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quietile_v1_api_proto_rawDesc), len(file_quietile_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -345,7 +345,9 @@ type Metric struct {
 	// The delta of that, in units of 10^-18.
 	BudgetAttoDelta int64 `protobuf:"varint,15,opt,name=budget_atto_delta,json=budgetAttoDelta,proto3" json:"budget_atto_delta,omitempty"`
 	// About how many records a window has, from public knowledge or an earlier release. 0: not known.
-	Records       uint64 `protobuf:"varint,16,opt,name=records,proto3" json:"records,omitempty"`
+	Records uint64 `protobuf:"varint,16,opt,name=records,proto3" json:"records,omitempty"`
+	// What priors its releases have. Absent: a proxy with a robust share of 0.1.
+	Release       *ReleasePolicy `protobuf:"bytes,17,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -492,6 +494,122 @@ func (x *Metric) GetRecords() uint64 {
 	return 0
 }
 
+func (x *Metric) GetRelease() *ReleasePolicy {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+// ReleasePolicy says where a metric's priors come from.
+type ReleasePolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "previous", "proxy", "dp-ftrl", "public", or the description of a prior such as "uniform". Empty for
+	// "proxy".
+	Prior string `protobuf:"bytes,1,opt,name=prior,proto3" json:"prior,omitempty"`
+	// The share of the robust part, in (0, 1]. 0: 0.1.
+	Robust float64 `protobuf:"fixed64,2,opt,name=robust,proto3" json:"robust,omitempty"`
+	// "ridge", "cocob" or "sgd". Empty for "ridge".
+	Optimiser string `protobuf:"bytes,3,opt,name=optimiser,proto3" json:"optimiser,omitempty"`
+	// Features besides the constant: "hour", "weekday".
+	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
+	// Names of covariates that come with each question, each of them public.
+	Covariates []string `protobuf:"bytes,5,rep,name=covariates,proto3" json:"covariates,omitempty"`
+	// For "public": the records, on the metric's grid, and the name of the file they were read from.
+	Public     *Sketch `protobuf:"bytes,6,opt,name=public,proto3" json:"public,omitempty"`
+	PublicName string  `protobuf:"bytes,7,opt,name=public_name,json=publicName,proto3" json:"public_name,omitempty"`
+	// For "dp-ftrl": the share of each release's budget that its gradient takes, in (0, 1). 0: 0.1.
+	LearningShare float64 `protobuf:"fixed64,8,opt,name=learning_share,json=learningShare,proto3" json:"learning_share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasePolicy) Reset() {
+	*x = ReleasePolicy{}
+	mi := &file_quietile_v1_policy_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasePolicy) ProtoMessage() {}
+
+func (x *ReleasePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_policy_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasePolicy.ProtoReflect.Descriptor instead.
+func (*ReleasePolicy) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReleasePolicy) GetPrior() string {
+	if x != nil {
+		return x.Prior
+	}
+	return ""
+}
+
+func (x *ReleasePolicy) GetRobust() float64 {
+	if x != nil {
+		return x.Robust
+	}
+	return 0
+}
+
+func (x *ReleasePolicy) GetOptimiser() string {
+	if x != nil {
+		return x.Optimiser
+	}
+	return ""
+}
+
+func (x *ReleasePolicy) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *ReleasePolicy) GetCovariates() []string {
+	if x != nil {
+		return x.Covariates
+	}
+	return nil
+}
+
+func (x *ReleasePolicy) GetPublic() *Sketch {
+	if x != nil {
+		return x.Public
+	}
+	return nil
+}
+
+func (x *ReleasePolicy) GetPublicName() string {
+	if x != nil {
+		return x.PublicName
+	}
+	return ""
+}
+
+func (x *ReleasePolicy) GetLearningShare() float64 {
+	if x != nil {
+		return x.LearningShare
+	}
+	return 0
+}
+
 // Control is an engine message in a partition of the ingest log, so that a partition's state is a
 // function of its log alone.
 type Control struct {
@@ -508,7 +626,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_quietile_v1_policy_proto_msgTypes[3]
+	mi := &file_quietile_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +638,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_policy_proto_msgTypes[3]
+	mi := &file_quietile_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +651,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Control) GetKind() isControl_Kind {
@@ -606,7 +724,7 @@ type Seal struct {
 
 func (x *Seal) Reset() {
 	*x = Seal{}
-	mi := &file_quietile_v1_policy_proto_msgTypes[4]
+	mi := &file_quietile_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +736,7 @@ func (x *Seal) String() string {
 func (*Seal) ProtoMessage() {}
 
 func (x *Seal) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_policy_proto_msgTypes[4]
+	mi := &file_quietile_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +749,7 @@ func (x *Seal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seal.ProtoReflect.Descriptor instead.
 func (*Seal) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Seal) GetMetric() string {
@@ -660,7 +778,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_quietile_v1_policy_proto_msgTypes[5]
+	mi := &file_quietile_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +790,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_policy_proto_msgTypes[5]
+	mi := &file_quietile_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +803,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_quietile_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Load) GetMetric() string {
@@ -722,7 +840,7 @@ const file_quietile_v1_policy_proto_rawDesc = "" +
 	"\x04unit\x18\x02 \x01(\x0e2\x11.quietile.v1.UnitR\x04unit\x12.\n" +
 	"\x13budget_nano_epsilon\x18\x03 \x01(\x03R\x11budgetNanoEpsilon\x12!\n" +
 	"\fperiod_nanos\x18\x04 \x01(\x03R\vperiodNanos\x12*\n" +
-	"\x11budget_atto_delta\x18\x05 \x01(\x03R\x0fbudgetAttoDelta\"\xee\x04\n" +
+	"\x11budget_atto_delta\x18\x05 \x01(\x03R\x0fbudgetAttoDelta\"\xa4\x05\n" +
 	"\x06Metric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12%\n" +
@@ -741,7 +859,20 @@ const file_quietile_v1_policy_proto_rawDesc = "" +
 	"\fperiod_nanos\x18\r \x01(\x03R\vperiodNanos\x12.\n" +
 	"\x13budget_nano_epsilon\x18\x0e \x01(\x03R\x11budgetNanoEpsilon\x12*\n" +
 	"\x11budget_atto_delta\x18\x0f \x01(\x03R\x0fbudgetAttoDelta\x12\x18\n" +
-	"\arecords\x18\x10 \x01(\x04R\arecords\"\x92\x01\n" +
+	"\arecords\x18\x10 \x01(\x04R\arecords\x124\n" +
+	"\arelease\x18\x11 \x01(\v2\x1a.quietile.v1.ReleasePolicyR\arelease\"\x8c\x02\n" +
+	"\rReleasePolicy\x12\x14\n" +
+	"\x05prior\x18\x01 \x01(\tR\x05prior\x12\x16\n" +
+	"\x06robust\x18\x02 \x01(\x01R\x06robust\x12\x1c\n" +
+	"\toptimiser\x18\x03 \x01(\tR\toptimiser\x12\x1a\n" +
+	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12\x1e\n" +
+	"\n" +
+	"covariates\x18\x05 \x03(\tR\n" +
+	"covariates\x12+\n" +
+	"\x06public\x18\x06 \x01(\v2\x13.quietile.v1.SketchR\x06public\x12\x1f\n" +
+	"\vpublic_name\x18\a \x01(\tR\n" +
+	"publicName\x12%\n" +
+	"\x0elearning_share\x18\b \x01(\x01R\rlearningShare\"\x92\x01\n" +
 	"\aControl\x12-\n" +
 	"\x06metric\x18\x01 \x01(\v2\x13.quietile.v1.MetricH\x00R\x06metric\x12'\n" +
 	"\x04seal\x18\x02 \x01(\v2\x11.quietile.v1.SealH\x00R\x04seal\x12'\n" +
@@ -781,37 +912,40 @@ func file_quietile_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_quietile_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_quietile_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_quietile_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_quietile_v1_policy_proto_goTypes = []any{
-	(Unit)(0),           // 0: quietile.v1.Unit
-	(Clock)(0),          // 1: quietile.v1.Clock
-	(Representative)(0), // 2: quietile.v1.Representative
-	(*Policy)(nil),      // 3: quietile.v1.Policy
-	(*Source)(nil),      // 4: quietile.v1.Source
-	(*Metric)(nil),      // 5: quietile.v1.Metric
-	(*Control)(nil),     // 6: quietile.v1.Control
-	(*Seal)(nil),        // 7: quietile.v1.Seal
-	(*Load)(nil),        // 8: quietile.v1.Load
-	(*Grid)(nil),        // 9: quietile.v1.Grid
-	(*Sketch)(nil),      // 10: quietile.v1.Sketch
+	(Unit)(0),             // 0: quietile.v1.Unit
+	(Clock)(0),            // 1: quietile.v1.Clock
+	(Representative)(0),   // 2: quietile.v1.Representative
+	(*Policy)(nil),        // 3: quietile.v1.Policy
+	(*Source)(nil),        // 4: quietile.v1.Source
+	(*Metric)(nil),        // 5: quietile.v1.Metric
+	(*ReleasePolicy)(nil), // 6: quietile.v1.ReleasePolicy
+	(*Control)(nil),       // 7: quietile.v1.Control
+	(*Seal)(nil),          // 8: quietile.v1.Seal
+	(*Load)(nil),          // 9: quietile.v1.Load
+	(*Grid)(nil),          // 10: quietile.v1.Grid
+	(*Sketch)(nil),        // 11: quietile.v1.Sketch
 }
 var file_quietile_v1_policy_proto_depIdxs = []int32{
 	4,  // 0: quietile.v1.Policy.sources:type_name -> quietile.v1.Source
 	5,  // 1: quietile.v1.Policy.metrics:type_name -> quietile.v1.Metric
 	0,  // 2: quietile.v1.Source.unit:type_name -> quietile.v1.Unit
 	0,  // 3: quietile.v1.Metric.unit:type_name -> quietile.v1.Unit
-	9,  // 4: quietile.v1.Metric.grid:type_name -> quietile.v1.Grid
+	10, // 4: quietile.v1.Metric.grid:type_name -> quietile.v1.Grid
 	2,  // 5: quietile.v1.Metric.representative:type_name -> quietile.v1.Representative
 	1,  // 6: quietile.v1.Metric.clock:type_name -> quietile.v1.Clock
-	5,  // 7: quietile.v1.Control.metric:type_name -> quietile.v1.Metric
-	7,  // 8: quietile.v1.Control.seal:type_name -> quietile.v1.Seal
-	8,  // 9: quietile.v1.Control.load:type_name -> quietile.v1.Load
-	10, // 10: quietile.v1.Load.sketch:type_name -> quietile.v1.Sketch
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 7: quietile.v1.Metric.release:type_name -> quietile.v1.ReleasePolicy
+	11, // 8: quietile.v1.ReleasePolicy.public:type_name -> quietile.v1.Sketch
+	5,  // 9: quietile.v1.Control.metric:type_name -> quietile.v1.Metric
+	8,  // 10: quietile.v1.Control.seal:type_name -> quietile.v1.Seal
+	9,  // 11: quietile.v1.Control.load:type_name -> quietile.v1.Load
+	11, // 12: quietile.v1.Load.sketch:type_name -> quietile.v1.Sketch
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_policy_proto_init() }
@@ -820,7 +954,7 @@ func file_quietile_v1_policy_proto_init() {
 		return
 	}
 	file_quietile_v1_sketch_proto_init()
-	file_quietile_v1_policy_proto_msgTypes[3].OneofWrappers = []any{
+	file_quietile_v1_policy_proto_msgTypes[4].OneofWrappers = []any{
 		(*Control_Metric)(nil),
 		(*Control_Seal)(nil),
 		(*Control_Load)(nil),
@@ -831,7 +965,7 @@ func file_quietile_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quietile_v1_policy_proto_rawDesc), len(file_quietile_v1_policy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

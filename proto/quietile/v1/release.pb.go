@@ -36,7 +36,8 @@ type ReleaseRequest struct {
 	WindowTimeUnixNano *int64 `protobuf:"fixed64,4,opt,name=window_time_unix_nano,json=windowTimeUnixNano,proto3,oneof" json:"window_time_unix_nano,omitempty"`
 	// Such as "recursive", "recursive:arity=4", "independent" or "auto"; empty for "recursive".
 	Estimator string `protobuf:"bytes,5,opt,name=estimator,proto3" json:"estimator,omitempty"`
-	// Such as "cauchy:location=0,scale=1"; empty for "uniform".
+	// Such as "cauchy:location=0,scale=1", "uniform", "previous", "proxy", "dp-ftrl" or "public"; empty for what
+	// the metric's declaration says.
 	Prior string `protobuf:"bytes,6,opt,name=prior,proto3" json:"prior,omitempty"`
 	// In units of 10^-18. 0: the answers are purely private. Otherwise they are private with epsilon and
 	// delta, and cost the rho that gives.
@@ -51,7 +52,9 @@ type ReleaseRequest struct {
 	// them. 0: 0.1.
 	ConfidenceShare float64 `protobuf:"fixed64,10,opt,name=confidence_share,json=confidenceShare,proto3" json:"confidence_share,omitempty"`
 	// "add-remove" or "replace-one"; empty for "add-remove".
-	Neighbours    string `protobuf:"bytes,11,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	Neighbours string `protobuf:"bytes,11,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// Covariates of the window, by the names that the metric declares. They are public.
+	Covariates    map[string]float64 `protobuf:"bytes,12,rep,name=covariates,proto3" json:"covariates,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +166,13 @@ func (x *ReleaseRequest) GetNeighbours() string {
 	return ""
 }
 
+func (x *ReleaseRequest) GetCovariates() map[string]float64 {
+	if x != nil {
+		return x.Covariates
+	}
+	return nil
+}
+
 // ReleaseResult is a released answer. Everything in it is either public or the mechanism's output.
 type ReleaseResult struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -191,8 +201,16 @@ type ReleaseResult struct {
 	Predicted *Prediction `protobuf:"bytes,15,opt,name=predicted,proto3" json:"predicted,omitempty"`
 	// The share of the loss that was spent on the rank errors; 0 if none was.
 	ConfidenceShare float64 `protobuf:"fixed64,16,opt,name=confidence_share,json=confidenceShare,proto3" json:"confidence_share,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many earlier releases a learned prior was made of.
+	PriorReleases uint64 `protobuf:"varint,17,opt,name=prior_releases,json=priorReleases,proto3" json:"prior_releases,omitempty"`
+	// Why the prior's robust part was used alone; empty if it was not.
+	PriorFallback string `protobuf:"bytes,18,opt,name=prior_fallback,json=priorFallback,proto3" json:"prior_fallback,omitempty"`
+	// The noisy sums of gradients that the release paid for, for the learner dp-ftrl, and the part of the loss
+	// that was spent on them, in billionths of rho.
+	Learned        []*GradientSum `protobuf:"bytes,19,rep,name=learned,proto3" json:"learned,omitempty"`
+	LearnedNanoRho int64          `protobuf:"varint,20,opt,name=learned_nano_rho,json=learnedNanoRho,proto3" json:"learned_nano_rho,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReleaseResult) Reset() {
@@ -333,6 +351,34 @@ func (x *ReleaseResult) GetPredicted() *Prediction {
 func (x *ReleaseResult) GetConfidenceShare() float64 {
 	if x != nil {
 		return x.ConfidenceShare
+	}
+	return 0
+}
+
+func (x *ReleaseResult) GetPriorReleases() uint64 {
+	if x != nil {
+		return x.PriorReleases
+	}
+	return 0
+}
+
+func (x *ReleaseResult) GetPriorFallback() string {
+	if x != nil {
+		return x.PriorFallback
+	}
+	return ""
+}
+
+func (x *ReleaseResult) GetLearned() []*GradientSum {
+	if x != nil {
+		return x.Learned
+	}
+	return nil
+}
+
+func (x *ReleaseResult) GetLearnedNanoRho() int64 {
+	if x != nil {
+		return x.LearnedNanoRho
 	}
 	return 0
 }
@@ -558,9 +604,16 @@ type LedgerEntry struct {
 	// When it was entered, nanoseconds since the Unix epoch.
 	TimeUnixNano int64 `protobuf:"fixed64,15,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
 	// The estimator that answers; the question may say "auto". Empty: the one of the question.
-	Estimator     string `protobuf:"bytes,16,opt,name=estimator,proto3" json:"estimator,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Estimator string `protobuf:"bytes,16,opt,name=estimator,proto3" json:"estimator,omitempty"`
+	// The prior of each quantile, exactly as it is used, if it was learned.
+	Priors []*QuantilePrior `protobuf:"bytes,17,rep,name=priors,proto3" json:"priors,omitempty"`
+	// How many earlier releases it was learned from, and why its robust part is used alone, if it is.
+	PriorReleases uint64 `protobuf:"varint,18,opt,name=prior_releases,json=priorReleases,proto3" json:"prior_releases,omitempty"`
+	PriorFallback string `protobuf:"bytes,19,opt,name=prior_fallback,json=priorFallback,proto3" json:"prior_fallback,omitempty"`
+	// The part of nano_rho that pays for the gradient of the learner dp-ftrl.
+	LearningNanoRho int64 `protobuf:"varint,20,opt,name=learning_nano_rho,json=learningNanoRho,proto3" json:"learning_nano_rho,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *LedgerEntry) Reset() {
@@ -705,6 +758,34 @@ func (x *LedgerEntry) GetEstimator() string {
 	return ""
 }
 
+func (x *LedgerEntry) GetPriors() []*QuantilePrior {
+	if x != nil {
+		return x.Priors
+	}
+	return nil
+}
+
+func (x *LedgerEntry) GetPriorReleases() uint64 {
+	if x != nil {
+		return x.PriorReleases
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetPriorFallback() string {
+	if x != nil {
+		return x.PriorFallback
+	}
+	return ""
+}
+
+func (x *LedgerEntry) GetLearningNanoRho() int64 {
+	if x != nil {
+		return x.LearningNanoRho
+	}
+	return 0
+}
+
 // LedgerRecord is one message of the ledger: a charge, or the answer that a charge bought.
 type LedgerRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -792,7 +873,7 @@ var File_quietile_v1_release_proto protoreflect.FileDescriptor
 
 const file_quietile_v1_release_proto_rawDesc = "" +
 	"\n" +
-	"\x19quietile/v1/release.proto\x12\vquietile.v1\"\x93\x03\n" +
+	"\x19quietile/v1/release.proto\x12\vquietile.v1\x1a\x17quietile/v1/prior.proto\"\x9f\x04\n" +
 	"\x0eReleaseRequest\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x1c\n" +
 	"\tquantiles\x18\x02 \x03(\x01R\tquantiles\x12!\n" +
@@ -810,8 +891,14 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	" \x01(\x01R\x0fconfidenceShare\x12\x1e\n" +
 	"\n" +
 	"neighbours\x18\v \x01(\tR\n" +
-	"neighboursB\x18\n" +
-	"\x16_window_time_unix_nano\"\xcd\x04\n" +
+	"neighbours\x12K\n" +
+	"\n" +
+	"covariates\x18\f \x03(\v2+.quietile.v1.ReleaseRequest.CovariatesEntryR\n" +
+	"covariates\x1a=\n" +
+	"\x0fCovariatesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x18\n" +
+	"\x16_window_time_unix_nano\"\xf9\x05\n" +
 	"\rReleaseResult\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x02 \x01(\x10R\x13windowStartUnixNano\x12/\n" +
@@ -834,7 +921,11 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"confidence\x18\x0e \x01(\x01R\n" +
 	"confidence\x125\n" +
 	"\tpredicted\x18\x0f \x01(\v2\x17.quietile.v1.PredictionR\tpredicted\x12)\n" +
-	"\x10confidence_share\x18\x10 \x01(\x01R\x0fconfidenceShare\"P\n" +
+	"\x10confidence_share\x18\x10 \x01(\x01R\x0fconfidenceShare\x12%\n" +
+	"\x0eprior_releases\x18\x11 \x01(\x04R\rpriorReleases\x12%\n" +
+	"\x0eprior_fallback\x18\x12 \x01(\tR\rpriorFallback\x122\n" +
+	"\alearned\x18\x13 \x03(\v2\x18.quietile.v1.GradientSumR\alearned\x12(\n" +
+	"\x10learned_nano_rho\x18\x14 \x01(\x03R\x0elearnedNanoRho\"P\n" +
 	"\n" +
 	"Prediction\x12\x1c\n" +
 	"\testimator\x18\x01 \x01(\tR\testimator\x12\x12\n" +
@@ -849,7 +940,7 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"rank_error\x18\x05 \x01(\v2\x16.quietile.v1.RankErrorR\trankError\"1\n" +
 	"\tRankError\x12\x10\n" +
 	"\x03low\x18\x01 \x01(\x01R\x03low\x12\x12\n" +
-	"\x04high\x18\x02 \x01(\x01R\x04high\"\xbd\x04\n" +
+	"\x04high\x18\x02 \x01(\x01R\x04high\"\xeb\x05\n" +
 	"\vLedgerEntry\x12\x1d\n" +
 	"\n" +
 	"release_id\x18\x01 \x01(\tR\treleaseId\x12\x16\n" +
@@ -868,7 +959,11 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\x0epolicy_version\x18\r \x01(\rR\rpolicyVersion\x12\x12\n" +
 	"\x04grid\x18\x0e \x01(\fR\x04grid\x12$\n" +
 	"\x0etime_unix_nano\x18\x0f \x01(\x10R\ftimeUnixNano\x12\x1c\n" +
-	"\testimator\x18\x10 \x01(\tR\testimator\"~\n" +
+	"\testimator\x18\x10 \x01(\tR\testimator\x122\n" +
+	"\x06priors\x18\x11 \x03(\v2\x1a.quietile.v1.QuantilePriorR\x06priors\x12%\n" +
+	"\x0eprior_releases\x18\x12 \x01(\x04R\rpriorReleases\x12%\n" +
+	"\x0eprior_fallback\x18\x13 \x01(\tR\rpriorFallback\x12*\n" +
+	"\x11learning_nano_rho\x18\x14 \x01(\x03R\x0flearningNanoRho\"~\n" +
 	"\fLedgerRecord\x120\n" +
 	"\x05entry\x18\x01 \x01(\v2\x18.quietile.v1.LedgerEntryH\x00R\x05entry\x124\n" +
 	"\x06answer\x18\x02 \x01(\v2\x1a.quietile.v1.ReleaseResultH\x00R\x06answerB\x06\n" +
@@ -886,7 +981,7 @@ func file_quietile_v1_release_proto_rawDescGZIP() []byte {
 	return file_quietile_v1_release_proto_rawDescData
 }
 
-var file_quietile_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_quietile_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_quietile_v1_release_proto_goTypes = []any{
 	(*ReleaseRequest)(nil),   // 0: quietile.v1.ReleaseRequest
 	(*ReleaseResult)(nil),    // 1: quietile.v1.ReleaseResult
@@ -895,19 +990,25 @@ var file_quietile_v1_release_proto_goTypes = []any{
 	(*RankError)(nil),        // 4: quietile.v1.RankError
 	(*LedgerEntry)(nil),      // 5: quietile.v1.LedgerEntry
 	(*LedgerRecord)(nil),     // 6: quietile.v1.LedgerRecord
+	nil,                      // 7: quietile.v1.ReleaseRequest.CovariatesEntry
+	(*GradientSum)(nil),      // 8: quietile.v1.GradientSum
+	(*QuantilePrior)(nil),    // 9: quietile.v1.QuantilePrior
 }
 var file_quietile_v1_release_proto_depIdxs = []int32{
-	3, // 0: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
-	2, // 1: quietile.v1.ReleaseResult.predicted:type_name -> quietile.v1.Prediction
-	4, // 2: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
-	0, // 3: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
-	5, // 4: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
-	1, // 5: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 0: quietile.v1.ReleaseRequest.covariates:type_name -> quietile.v1.ReleaseRequest.CovariatesEntry
+	3, // 1: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
+	2, // 2: quietile.v1.ReleaseResult.predicted:type_name -> quietile.v1.Prediction
+	8, // 3: quietile.v1.ReleaseResult.learned:type_name -> quietile.v1.GradientSum
+	4, // 4: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
+	0, // 5: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
+	9, // 6: quietile.v1.LedgerEntry.priors:type_name -> quietile.v1.QuantilePrior
+	5, // 7: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
+	1, // 8: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_release_proto_init() }
@@ -915,6 +1016,7 @@ func file_quietile_v1_release_proto_init() {
 	if File_quietile_v1_release_proto != nil {
 		return
 	}
+	file_quietile_v1_prior_proto_init()
 	file_quietile_v1_release_proto_msgTypes[0].OneofWrappers = []any{}
 	file_quietile_v1_release_proto_msgTypes[6].OneofWrappers = []any{
 		(*LedgerRecord_Entry)(nil),
@@ -926,7 +1028,7 @@ func file_quietile_v1_release_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quietile_v1_release_proto_rawDesc), len(file_quietile_v1_release_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

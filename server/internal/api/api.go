@@ -82,6 +82,9 @@ func Start(c Config) (*Service, error) {
 		add(s, subject.API+"budget", open, func(_ context.Context, q *quietilev1.BudgetRequest) (*quietilev1.BudgetReport, error) {
 			return c.Release.Budget(q.GetMetric())
 		}),
+		add(s, subject.API+"prior", open, func(_ context.Context, q *quietilev1.PriorRequest) (*quietilev1.PriorReport, error) {
+			return c.Release.Prior(q)
+		}),
 		add(s, subject.Admin+"apply", admin, func(ctx context.Context, p *quietilev1.Policy) (*quietilev1.Done, error) {
 			if err := policy.Validate(p); err != nil {
 				return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/dp/budget"
+	"github.com/quietile/quietile/dp/prior"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/internal/journal"
 	"github.com/quietile/quietile/server/internal/keys"
@@ -197,6 +198,17 @@ func (l *Ledger) answer(e *quietilev1.LedgerEntry) *quietilev1.ReleaseResult {
 		}
 	}
 	return nil
+}
+
+// bought returns the answer to a question that was bought before, or nil. One with the uniform prior answers who asked for none.
+func (l *Ledger) bought(q *question) *quietilev1.ReleaseResult {
+	a := l.answer(q.entry)
+	if a == nil && q.plain {
+		e := proto.CloneOf(q.entry)
+		e.Request.Prior, e.Request.Covariates = prior.Uniform().Name(), nil
+		a = l.answer(e)
+	}
+	return a
 }
 
 // questionKey is equal for entries that ask the same of the same data.

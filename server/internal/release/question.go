@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/dp/budget"
 	"github.com/quietile/quietile/dp/prior"
+	"github.com/quietile/quietile/dp/prior/learn"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/internal/control"
 	"github.com/quietile/quietile/server/policy"
@@ -31,22 +33,30 @@ type question struct {
 	metric *quietilev1.Metric
 	grid   *sketch.Grid
 	opts   dp.Options
+	// prior is the name of a learner, "public", or empty for one that opts has.
+	prior string
+	// plain says that the question names no prior.
+	plain bool
 	// predicted is why the estimator was chosen, nil if it was asked for.
 	predicted *dp.Prediction
 }
 
 // resolve reads a question, so that the answer may be looked up. It reads no samples, and rehearses nothing.
 func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*question, error) {
-	if _, err := s.catalog.Versions(q.GetMetric()); err != nil {
+	versions, err := s.catalog.Versions(q.GetMetric())
+	if err != nil {
 		return nil, err
 	}
-	opts, err := optionsOf(q)
-	if err != nil {
+	if _, _, err := optionsOf(q, versions[len(versions)-1]); err != nil { // wrong whatever the window
 		return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
 	m, start, end, err := s.window(q)
 	if err != nil {
 		return nil, err
+	}
+	opts, learner, err := optionsOf(q, m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
 	if opts.Records == 0 {
 		opts.Records = m.GetRecords()
@@ -76,10 +86,10 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*question, error) {
 	}
 	var id [16]byte
 	rand.Read(id[:]) // never returns an error: it ends the program instead
-	return &question{source: source, metric: m, grid: grid, opts: opts, entry: &quietilev1.LedgerEntry{
+	return &question{source: source, metric: m, grid: grid, opts: opts, prior: learner, plain: q.GetPrior() == "", entry: &quietilev1.LedgerEntry{
 		ReleaseId:           hex.EncodeToString(id[:]),
 		Source:              m.GetSource(),
-		Request:             canonical(q, opts, start),
+		Request:             canonical(q, opts, learner, start),
 		WindowStartUnixNano: start,
 		WindowEndUnixNano:   end,
 		PeriodStartUnixNano: policy.PeriodOf(m, start),
@@ -93,25 +103,28 @@ func (s *Service) resolve(q *quietilev1.ReleaseRequest) (*question, error) {
 }
 
 // optionsOf returns what a question says of itself. Errors name the field and the value; what dp.Options.Validate checks is left to that.
-func optionsOf(q *quietilev1.ReleaseRequest) (dp.Options, error) {
+// What it does not say of the prior the metric does; learner names what makes that, if something does.
+func optionsOf(q *quietilev1.ReleaseRequest, m *quietilev1.Metric) (_ dp.Options, learner string, err error) {
 	estimator, err := dp.ParseEstimator(q.GetEstimator())
 	if err != nil {
-		return dp.Options{}, err
+		return dp.Options{}, "", err
 	}
-	weights, err := prior.Parse(q.GetPrior())
-	if err != nil {
-		return dp.Options{}, err
+	name := cmp.Or(q.GetPrior(), policy.Prior(m))
+	var weights prior.Prior
+	if slices.Contains(learn.Learners, name) || name == policy.PublicPrior && m.GetRelease().GetPublic() != nil {
+		learner = name
+	} else if weights, err = prior.Parse(name); err != nil {
+		return dp.Options{}, "", err
 	}
-	o := dp.Options{
-		Quantiles:       slices.Compact(slices.Sorted(slices.Values(q.GetQuantiles()))),
-		Epsilon:         dp.Epsilon(q.GetNanoEpsilon()),
-		Contributions:   1,
-		Prior:           weights,
-		Estimator:       estimator,
-		Records:         q.GetRecords(),
-		Confidence:      q.GetConfidence() + 0, // -0 is 0
-		ConfidenceShare: q.GetConfidenceShare() + 0,
-	}
+	o, err := guaranteeOf(q, dp.Options{Estimator: estimator, Prior: weights})
+	return o, learner, err
+}
+
+// guaranteeOf returns options with what a question says besides its estimator and prior.
+func guaranteeOf(q *quietilev1.ReleaseRequest, o dp.Options) (dp.Options, error) {
+	o.Quantiles = slices.Compact(slices.Sorted(slices.Values(q.GetQuantiles())))
+	o.Epsilon, o.Contributions, o.Records = dp.Epsilon(q.GetNanoEpsilon()), 1, q.GetRecords()
+	o.Confidence, o.ConfidenceShare = q.GetConfidence()+0, q.GetConfidenceShare()+0 // -0 is 0
 	switch q.GetNeighbours() {
 	case "", dp.AddRemove.String():
 	case dp.ReplaceOne.String():
@@ -143,23 +156,27 @@ const (
 )
 
 // canonical returns the form of a question that all with its meaning share, in terms of the window that starts at a moment.
-func canonical(q *quietilev1.ReleaseRequest, o dp.Options, start int64) *quietilev1.ReleaseRequest {
+func canonical(q *quietilev1.ReleaseRequest, o dp.Options, learner string, start int64) *quietilev1.ReleaseRequest {
 	c := &quietilev1.ReleaseRequest{
 		Metric:             q.GetMetric(),
 		Quantiles:          o.Quantiles,
 		NanoEpsilon:        q.GetNanoEpsilon(),
 		WindowTimeUnixNano: proto.Int64(start),
 		Estimator:          o.Estimator.String(), // "auto" as asked: what it stands for follows from the rest
-		Prior:              o.Prior.Name(),
+		Prior:              learner,              // as asked too: what it believes follows from earlier answers
 		AttoDelta:          q.GetAttoDelta(),
 		Confidence:         o.Confidence,
+		Covariates:         q.GetCovariates(),
+	}
+	if learner == "" {
+		c.Prior = o.Prior.Name()
 	}
 	if o.Neighbours != dp.AddRemove {
 		c.Neighbours = o.Neighbours.String()
 	}
 	name, _, _ := strings.Cut(c.Estimator, ":")
-	// The hint decides nothing else than auto's choice, how many bins a density has, and how wide slices are or whether there is room for them.
-	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "slice"; hinted && o.Records != defaultRecords {
+	// The hint decides nothing else than auto's choice, how many bins a density has, how wide slices are or whether there is room for them, and how near public ranks are.
+	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "slice" || learner == policy.PublicPrior; hinted && o.Records != defaultRecords {
 		c.Records = o.Records
 	}
 	// Estimators that read their answers from counts know their noise.
@@ -180,9 +197,14 @@ func (s *Service) price(q *question) (err error) {
 			return fmt.Errorf(pure, budget.ErrNotPure, budget.Delta(delta), "metric", q.metric.GetName())
 		}
 	}
-	if q.opts, q.predicted, err = q.opts.Chosen(q.grid); err != nil {
+	if err := s.believe(q); err != nil {
+		return err
+	}
+	chosen, predicted, err := q.opts.Chosen(q.grid)
+	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
+	q.opts, q.predicted = chosen, cmp.Or(predicted, q.predicted) // it stays chosen if the price is asked again
 	if err := q.opts.ValidateOn(q.grid); err != nil {
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
@@ -213,7 +235,16 @@ func (q *question) result(r *dp.Result) *quietilev1.ReleaseResult {
 		Contributions:       q.entry.GetContributions(),
 		Neighbours:          r.Neighbours,
 		Prior:               r.Prior,
+		PriorReleases:       q.entry.GetPriorReleases(),
+		PriorFallback:       q.entry.GetPriorFallback(),
+		LearnedNanoRho:      r.LearnedNanoRho,
 		ReleaseId:           q.entry.GetReleaseId(),
+	}
+	if r.Prior != "none" { // the prior was looked at
+		a.Prior = q.entry.GetRequest().GetPrior()
+	}
+	for _, x := range r.Learned {
+		a.Learned = append(a.Learned, &quietilev1.GradientSum{Level: uint32(x.Level), Last: x.Last, Values: x.Values})
 	}
 	if p := q.predicted; p != nil {
 		a.Predicted = &quietilev1.Prediction{Estimator: p.Estimator.String(), Mean: p.Mean, Max: p.Max}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/dp/budget"
+	"github.com/quietile/quietile/dp/prior/learn"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/internal/control"
 	"github.com/quietile/quietile/server/internal/store"
@@ -46,13 +47,15 @@ type Service struct {
 	// data: who asks for a budget or for an answer that is stored must not wait for that.
 	mu     sync.Mutex
 	ledger *Ledger
+	// believers are what was learned, by metric, version and learner; with the ledger under mu.
+	believers map[string]*believer
 	// charged runs between the charge and the reading of data. Tests end the process there.
 	charged func()
 }
 
 // New returns a service over a ledger that is open. A fresh answer is stored and returned at a multiple of the slot after its charge.
 func New(s *store.Store, c *control.Catalog, l *Ledger, partitions int, slot time.Duration, charged func()) *Service {
-	return &Service{store: s, catalog: c, partitions: partitions, slot: slot, now: time.Now, ledger: l, charged: charged}
+	return &Service{store: s, catalog: c, partitions: partitions, slot: slot, now: time.Now, ledger: l, believers: map[string]*believer{}, charged: charged}
 }
 
 const (
@@ -85,7 +88,7 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	if err != nil {
 		return nil, false, err
 	}
-	if a := s.stored(ask.entry); a != nil {
+	if a := s.stored(ask); a != nil {
 		return arrange(a, q), false, nil
 	}
 	if err := s.price(ask); err != nil {
@@ -93,12 +96,18 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if a := s.stored(ask.entry); a != nil {
+	if a := s.stored(ask); a != nil {
 		return arrange(a, q), false, nil
 	}
+	if ask.prior == learn.FTRL { // whose tree the release before may have moved on
+		if err := s.price(ask); err != nil {
+			return nil, false, err
+		}
+	}
+	ask.entry.TimeUnixNano = s.now().UnixNano() // in the order of the turns, which is that of learning
 	var bought *quietilev1.ReleaseResult
 	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: ask.entry}}, func() error {
-		if bought = s.ledger.answer(ask.entry); bought != nil {
+		if bought = s.ledger.bought(ask); bought != nil {
 			return errBought
 		}
 		return s.ledger.check(ask.source, ask.metric, ask.entry)
@@ -115,7 +124,7 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	// How long this takes depends on the data. Whoever waits for the turn, or asks for what is stored, must see nothing of it: the answer, or the error, is there at a time
 	// that the question alone decides.
 	start := time.Now()
-	released, err := s.draw(ask)
+	released, carry, err := s.draw(ask)
 	s.await(start, s.bound(ask.opts, ask.grid))
 	if err != nil {
 		return nil, false, err
@@ -129,23 +138,40 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	if err != nil {
 		return nil, false, err
 	}
+	// The answer is durable: now, and not before, it may be learned from. It is the same answer if that fails, and what was learned is made of the answers again.
+	if err := s.learned(ask, result); err != nil {
+		return nil, false, err
+	}
+	if ask.opts.Learn != nil {
+		if err := s.keep(ask, carry); err != nil {
+			return nil, false, err
+		}
+	}
 	return arrange(result, q), true, nil
 }
 
 // draw reads the data and releases it.
-func (s *Service) draw(q *question) (*dp.Result, error) {
+func (s *Service) draw(q *question) (*dp.Result, dp.Carry, error) {
 	data, err := s.store.Window(q.metric.GetName(), q.entry.GetWindowStartUnixNano(), q.metric.GetVersion(), q.grid)
 	if err != nil {
-		return nil, err
+		return nil, dp.Carry{}, err
 	}
-	return dp.Release(data, q.opts)
+	if q.opts.Learn == nil {
+		r, err := dp.Release(data, q.opts)
+		return r, dp.Carry{}, err
+	}
+	carry, err := s.carry(q)
+	if err != nil {
+		return nil, carry, err
+	}
+	return dp.ReleaseAndLearn(data, q.opts, carry)
 }
 
-// stored returns the answer that was bought for an entry like this one, or nil.
-func (s *Service) stored(e *quietilev1.LedgerEntry) *quietilev1.ReleaseResult {
+// stored returns the answer that was bought for a question like this one, or nil.
+func (s *Service) stored(q *question) *quietilev1.ReleaseResult {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ledger.answer(e)
+	return s.ledger.bought(q)
 }
 
 // append appends to the ledger if check, which runs on the newest state of it, returns nil.

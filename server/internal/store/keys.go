@@ -15,6 +15,8 @@ const (
 	spaceSeal    = 'z' // metric, partition → sealed through (manual clock)
 	spaceLedger  = 'l' // release id → ledger entry
 	spaceAnswer  = 'a' // release id → answer
+	spacePrior   = 'p' // metric, version, learner → what was learned
+	spaceCarry   = 'y' // metric, version → sums of gradients that are not released yet
 )
 
 func appendTime(b []byte, t int64) []byte {
@@ -66,4 +68,13 @@ func successor(prefix []byte) []byte {
 		}
 	}
 	return nil
+}
+
+// priorKey is the key of what a learner learned of a version of a metric.
+func priorKey(metric string, version uint32, learner string) []byte {
+	return append(binary.BigEndian.AppendUint32(appendMetric(spacePrior, metric), version), learner...)
+}
+
+func carryKey(metric string, version uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendMetric(spaceCarry, metric), version)
 }

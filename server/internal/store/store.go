@@ -278,6 +278,26 @@ func (s *Store) AppendLedger(r *quietilev1.LedgerRecord) error {
 	return s.db.Set(append([]byte{space}, id...), value, pebble.Sync)
 }
 
+// Prior returns what a learner has learned of a version of a metric, as it was stored, nil for nothing. It is made of released answers.
+func (s *Store) Prior(metric string, version uint32, learner string) ([]byte, error) {
+	return s.get(priorKey(metric, version, learner))
+}
+
+// SetPrior stores what a learner has learned. It is made of answers that the ledger has, so that nothing is lost with it.
+func (s *Store) SetPrior(metric string, version uint32, learner string, state []byte) error {
+	return s.db.Set(priorKey(metric, version, learner), state, pebble.NoSync)
+}
+
+// Carry returns the exact sums of gradients that the last release of a version of a metric left, nil for none. They are raw data.
+func (s *Store) Carry(metric string, version uint32) ([]byte, error) {
+	return s.get(carryKey(metric, version))
+}
+
+// SetCarry stores them.
+func (s *Store) SetCarry(metric string, version uint32, carry []byte) error {
+	return s.db.Set(carryKey(metric, version), carry, pebble.Sync)
+}
+
 // Sync returns when everything committed so far is on disk.
 func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
 

@@ -1,0 +1,449 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/budget"
+	"github.com/quietile/quietile/dp/prior"
+	"github.com/quietile/quietile/dp/prior/learn"
+	"github.com/quietile/quietile/sketch"
+)
+
+// anyNumber is the grid of the streams: all numbers, in buckets 4.4 % wide.
+const anyNumber = "exponential:scale=4"
+
+// A stream makes the records of one window after the other, and what is public of them.
+type stream struct {
+	grid string
+	// next returns a run's windows, each with its records.
+	next func(r *rand.Rand, n int) func(t int) (values []float64, covariates map[string]float64)
+}
+
+// seasonal is n devices with a daily season and a level that drifts by 2 % from window to window; each device has its own place around the level, with a deviation of 0.4 in the logarithm, and wanders around it by a
+// quarter of that. From a window on, if that is not 0, the level is shifted.
+func seasonal(shifted int, by float64) stream {
+	return stream{anyNumber, func(r *rand.Rand, n int) func(int) ([]float64, map[string]float64) {
+		level, places := 3.0, make([]float64, n)
+		for i := range places {
+			places[i] = 0.4 * r.NormFloat64()
+		}
+		return func(t int) ([]float64, map[string]float64) {
+			level += 0.02 * r.NormFloat64()
+			at := level + 0.7*math.Cos(math.Pi/2*float64(t%4)+1)
+			if shifted > 0 && t >= shifted {
+				at += by
+			}
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = math.Exp(at + places[i] + 0.1*r.NormFloat64())
+			}
+			return values, nil
+		}
+	}}
+}
+
+// explained is a stream whose level is, but for a drift, a public number.
+func explained() stream {
+	return stream{anyNumber, func(r *rand.Rand, n int) func(int) ([]float64, map[string]float64) {
+		level := 3.0
+		return func(int) ([]float64, map[string]float64) {
+			level += 0.02 * r.NormFloat64()
+			load := r.Float64()
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = math.Exp(level + 2*load + 0.4*r.NormFloat64())
+			}
+			return values, map[string]float64{"load": load}
+		}
+	}}
+}
+
+// drawn is a stream of samples of one body of records.
+func drawn(b body) stream {
+	return stream{b.grid, func(r *rand.Rand, n int) func(int) ([]float64, map[string]float64) {
+		return func(int) ([]float64, map[string]float64) {
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = b.draw(r)
+			}
+			return values, nil
+		}
+	}}
+}
+
+// A learner is one way to believe windows; nil for the uniform prior.
+type learner struct {
+	name   string
+	config *learn.Config
+}
+
+func learners() []learner {
+	hour := []string{learn.Hour}
+	return []learner{
+		{"uniform", nil},
+		{"previous", &learn.Config{Learner: learn.Previous}},
+		{"proxy", &learn.Config{Features: hour}},
+		{"proxy, COCOB", &learn.Config{Features: hour, Optimiser: learn.COCOB}},
+		{"proxy, SGD", &learn.Config{Features: hour, Optimiser: learn.SGD}},
+	}
+}
+
+// A sequence is an experiment: runs of a stream, each believed by several learners.
+type sequence struct {
+	stream   stream
+	learners []learner
+	n, m     int
+	epsilon  float64
+	rho      bool // spend what (ε, 10⁻⁶) gives instead
+	windows  int
+	reps     int
+	seed     uint64
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// run returns, by learner and window, what releases were off by on average.
+func (q sequence) run() [][]gap {
+	g := grid(q.stream.grid)
+	qs := even(q.m)
+	sums := make([][][]gap, q.reps)
+	parallel(q.reps, func(rep int) {
+		next := q.stream.next(rand.New(rand.NewPCG(q.seed, uint64(rep))), q.n)
+		states := make([]*learn.State, len(q.learners))
+		carries := make([]dp.Carry, len(q.learners))
+		sums[rep] = make([][]gap, len(q.learners))
+		for k, l := range q.learners {
+			sums[rep][k] = make([]gap, q.windows)
+			if l.config != nil {
+				states[k] = must(learn.New(*l.config, g))
+			}
+		}
+		for t := range q.windows {
+			values, covariates := next(t)
+			data := sketchOf(g, values)
+			for k, l := range q.learners {
+				o := dp.Options{Quantiles: qs, Epsilon: nano(q.epsilon), Representative: dp.Within}
+				if q.rho {
+					o.Epsilon, o.NanoRho = 0, int64(budget.RhoWithin(nano(q.epsilon), 1e12))
+				}
+				w := learn.Window{Start: epoch.Add(time.Duration(t) * 6 * time.Hour), Period: epoch, Covariates: covariates}
+				if l.config != nil && len(l.config.Covariates) == 0 {
+					w.Covariates = nil
+				}
+				if states[k] != nil {
+					o.Prior = must(states[k].Prior(w, qs))
+					o.Learn = states[k].Learning(w, qs, 1, q.windows, 0.1)
+				}
+				var r *dp.Result
+				if o.Learn != nil {
+					var err error
+					r, carries[k], err = dp.ReleaseAndLearn(data, o, carries[k])
+					check(err)
+				} else {
+					r = must(dp.Release(data, o))
+				}
+				sums[rep][k][t] = gapOf(data, r, o.Prior)
+				if states[k] != nil {
+					check(states[k].Observe("", w, r))
+				}
+			}
+		}
+	})
+	mean := make([][]gap, len(q.learners))
+	for k := range mean {
+		mean[k] = make([]gap, q.windows)
+		for _, s := range sums {
+			for t, x := range s[k] {
+				mean[k][t].add(x, 1/float64(q.reps))
+			}
+		}
+	}
+	return mean
+}
+
+// over returns the mean over windows.
+func over(gaps []gap) (x gap) {
+	for _, g := range gaps {
+		x.add(g, 1/float64(len(gaps)))
+	}
+	return x
+}
+
+// warm is how many windows a learner has before it is measured, and measured how many from there.
+const warm, measured = 30, 10
+
+func header(w *bytes.Buffer, first string, learners []learner) {
+	fmt.Fprintf(w, "\n| %s |", first)
+	for _, l := range learners {
+		fmt.Fprintf(w, " %s |", l.name)
+	}
+	fmt.Fprint(w, "\n|---|")
+	for range learners {
+		fmt.Fprint(w, "---:|")
+	}
+	fmt.Fprintln(w)
+}
+
+// row prints the means over windows, the first learner being what others are compared with.
+func row(w *bytes.Buffer, name string, gaps [][]gap) {
+	fmt.Fprintf(w, "| %s |", name)
+	base := over(gaps[0])
+	for k := range gaps {
+		x := over(gaps[k])
+		fmt.Fprintf(w, " %.1f / %.1f; %.1f", x.mean, x.most, x.surprise)
+		if k > 0 {
+			fmt.Fprintf(w, "; **%.2f**", x.mean/base.mean)
+		}
+		fmt.Fprint(w, " |")
+	}
+	fmt.Fprintln(w)
+}
+
+// few returns a part of the repetitions, at least 4.
+func few(reps, part int) int { return max(reps/part, 4) }
+
+// season measures learners on the drifting seasonal stream.
+func season(s settings, w *bytes.Buffer, pictures string) {
+	fmt.Fprintf(w, "\n## A daily season that drifts\n\nFour windows a day, on a grid of all numbers; windows %d to %d, mean over %d runs for one quantile and %d for nine. Each cell: mean / largest rank error; −ln Ψ; **ratio** of the mean to the uniform prior's. "+
+		"How many records a window has is chosen for each ε such that the uniform prior is not good enough already.\n", warm, warm+measured, few(s.reps, 4), few(s.reps, 16))
+	header(w, "m, ε, records", learners())
+	for _, m := range []int{1, 9} {
+		for _, epsilon := range []float64{0.05, 0.1, 0.5} {
+			n, reps := int(20/epsilon), few(s.reps, 4)
+			if m == 9 {
+				n, reps = int(120/epsilon), few(s.reps, 16)
+			}
+			gaps := sequence{stream: seasonal(0, 0), learners: learners(), n: n, m: m, epsilon: epsilon, windows: warm + measured, reps: reps, seed: s.seed}.run()
+			if m == 1 && epsilon == 0.1 && pictures != "" {
+				picture(filepath.Join(pictures, "season.svg"), "The median of a seasonal stream that drifts: 200 records, ε = 0.1", learners(), gaps)
+			}
+			for k := range gaps {
+				gaps[k] = gaps[k][warm:]
+			}
+			row(w, fmt.Sprintf("%d, %v, %d", m, epsilon, n), gaps)
+		}
+	}
+	if pictures != "" {
+		fmt.Fprint(w, "\n![Error by window on the seasonal stream](priors/season.svg)\n")
+	}
+}
+
+// records shows for how many records a prior matters.
+func records(s settings, w *bytes.Buffer, _ string) {
+	fmt.Fprint(w, "\n## How many records\n\nThe same with ε = 0.1 and other numbers of records. Where the uniform prior finds the quantile, its error is the mechanism's own, 1/ε for a median, which no prior lowers that does not know the quantile to within as many records.\n")
+	both := []learner{learners()[0], learners()[2]}
+	header(w, "m, records", both)
+	for _, c := range []struct{ m, n int }{{1, 100}, {1, 200}, {1, 400}, {1, 1000}, {1, 10_000}, {9, 600}, {9, 1200}, {9, 2400}, {9, 10_000}} {
+		reps := few(s.reps, 6)
+		if c.m == 9 {
+			reps = few(s.reps, 24)
+		}
+		gaps := sequence{stream: seasonal(0, 0), learners: both, n: c.n, m: c.m, epsilon: 0.1, windows: warm + measured, reps: reps, seed: s.seed}.run()
+		for k := range gaps {
+			gaps[k] = gaps[k][warm:]
+		}
+		row(w, fmt.Sprintf("%d, %d", c.m, c.n), gaps)
+	}
+}
+
+// shift measures what a learner that is wrong costs.
+func shift(s settings, w *bytes.Buffer, pictures string) {
+	const at, after = warm + 1, 20
+	reps := s.reps
+	fmt.Fprintf(w, "\n## An abrupt shift\n\nThe same stream, whose values are multiplied by 20 from window %d on; medians, mean over %d runs. *Worst* is the largest ratio of the proxy's error to the uniform prior's of any of the twenty windows from there on, with its standard error, *recovered* the first window after the shift from which three in a row are again within a third above "+
+		"the error before the shift (or within two standard errors of it).\n\n| ε | records | uniform | proxy before | at the shift | worst | recovered after | proxy from the tenth on |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n", at, reps)
+	both := []learner{learners()[0], learners()[2]}
+	for _, c := range []struct {
+		epsilon float64
+		n       int
+	}{{0.05, 400}, {0.1, 200}, {0.5, 40}, {0.1, 400}, {0.1, 1000}} {
+		gaps := sequence{stream: seasonal(at, math.Log(20)), learners: both, n: c.n, m: 1, epsilon: c.epsilon, windows: at + after, reps: reps, seed: s.seed}.run()
+		uniform, before, worst, doubt := over(gaps[0]).mean, over(gaps[1][at-10:at]).mean, 0.0, 0.0
+		recovered := after
+		for t := at; t < at+after; t++ {
+			if x := gaps[1][t].mean / uniform; x > worst {
+				worst, doubt = x, gaps[1][t].deviation(reps)/uniform
+			}
+		}
+		for t := at + after - 3; t >= at; t-- {
+			if x := over(gaps[1][t : t+3]).mean; x > before*4/3+2*before/math.Sqrt(float64(3*reps)) {
+				break
+			}
+			recovered = t - at
+		}
+		fmt.Fprintf(w, "| %v | %d | %.1f | %.1f | %.1f | %.2f ± %.2f | %d | %.1f |\n", c.epsilon, c.n, uniform, before, gaps[1][at].mean, worst, doubt, recovered, over(gaps[1][at+10:]).mean)
+		if c.epsilon == 0.1 && c.n == 200 && pictures != "" {
+			picture(filepath.Join(pictures, "shift.svg"), "An abrupt shift: values are multiplied by 20 at window 31; 200 records, ε = 0.1", both, gaps)
+		}
+	}
+	if pictures != "" {
+		fmt.Fprint(w, "\n![Error by window around the shift](priors/shift.svg)\n")
+	}
+}
+
+// covariates measures learners where a public number says where the stream is.
+func covariates(s settings, w *bytes.Buffer, _ string) {
+	fmt.Fprintf(w, "\n## A covariate that explains the location\n\nThe level is e^(2·load), load a public number between 0 and 1 that is new in each window, besides a drift; medians, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 4))
+	all := []learner{
+		{"uniform", nil},
+		{"previous", &learn.Config{Learner: learn.Previous}},
+		{"proxy without it", &learn.Config{}},
+		{"proxy with it", &learn.Config{Covariates: []string{"load"}}},
+	}
+	header(w, "ε, records", all)
+	for _, epsilon := range []float64{0.05, 0.1, 0.5} {
+		n := int(20 / epsilon)
+		gaps := sequence{stream: explained(), learners: all, n: n, m: 1, epsilon: epsilon, windows: warm + measured, reps: few(s.reps, 4), seed: s.seed}.run()
+		for k := range gaps {
+			gaps[k] = gaps[k][warm:]
+		}
+		row(w, fmt.Sprintf("%v, %d", epsilon, n), gaps)
+	}
+}
+
+// realStreams releases samples of real data, one after the other.
+func realStreams(s settings, w *bytes.Buffer, _ string) {
+	fmt.Fprintf(w, "\n## Samples of real data, one after the other\n\nWindows of independent samples, ε = 0.1, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 8))
+	all := learners()
+	header(w, "data, records, m", all)
+	for _, b := range bodies(s.data)[1:] {
+		for _, m := range []int{1, 9} {
+			n := 200
+			if m == 9 {
+				n = 1000
+			}
+			gaps := sequence{stream: drawn(b), learners: all, n: n, m: m, epsilon: 0.1, windows: warm + measured, reps: few(s.reps, 8), seed: s.seed}.run()
+			for k := range gaps {
+				gaps[k] = gaps[k][warm:]
+			}
+			row(w, fmt.Sprintf("%s, %d, %d", b.name, n, m), gaps)
+		}
+	}
+}
+
+// leader compares dp-ftrl with what is free.
+func leader(s settings, w *bytes.Buffer, _ string) {
+	fmt.Fprintf(w, "\n## Gradients on the data\n\nThe seasonal stream, with what ε and δ = 10⁻⁶ give in ρ; dp-ftrl has a tenth of it for its gradients; medians, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 4))
+	all := []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &learn.Config{Features: []string{learn.Hour}}}, {"dp-ftrl", &learn.Config{Learner: learn.FTRL, Features: []string{learn.Hour}}}}
+	header(w, "ε, records", all)
+	for _, c := range []struct {
+		epsilon float64
+		n       int
+	}{{0.1, 1000}, {0.5, 200}, {0.5, 1000}} {
+		gaps := sequence{stream: seasonal(0, 0), learners: all, n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: warm + measured, reps: few(s.reps, 4), seed: s.seed}.run()
+		for k := range gaps {
+			gaps[k] = gaps[k][warm:]
+		}
+		row(w, fmt.Sprintf("%v, %d", c.epsilon, c.n), gaps)
+	}
+}
+
+// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one with weights that fall by a factor for each window that they are old.
+func combinedCounts(s settings, w *bytes.Buffer, _ string) {
+	const n, m, epsilon, points = 1000, 9, 0.1, 199
+	forgets := []float64{0, 0.2, 0.5, 0.8}
+	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
+		"Forgetting everything is the tree by itself.\n\n| stream | nothing kept | 0.2 | 0.5 | 0.8 | same hour, 0.5 | the recursive estimator with the proxy |\n|---|---:|---:|---:|---:|---:|---:|\n", points, n, epsilon, warm, warm+measured, few(s.reps, 8))
+	for _, c := range []struct {
+		name   string
+		stream stream
+	}{
+		{"seasonal, drifting", withGrid(seasonal(0, 0), "exponential:scale=5,min=0.01,max=10000")},
+		{"without a change", drawn(body{grid: "exponential:scale=5,min=0.01,max=10000", draw: func(r *rand.Rand) float64 { return math.Exp(3 + 0.4*r.NormFloat64()) }})},
+	} {
+		g := grid(c.stream.grid)
+		reps := few(s.reps, 8)
+		sums := make([][]float64, reps)
+		parallel(reps, func(rep int) {
+			sums[rep] = make([]float64, len(forgets)+1)
+			next := c.stream.next(rand.New(rand.NewPCG(s.seed, uint64(rep))), n)
+			var curves [][]float64
+			for t := range warm + measured {
+				values, _ := next(t)
+				data := sketchOf(g, values)
+				o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
+				curves = append(curves, curve(g, must(dp.Release(data, o))))
+				if t < warm {
+					continue
+				}
+				for k := range len(forgets) + 1 {
+					sum, total := make([]float64, g.Len()+1), 0.0
+					for age := 0; age <= t; age++ {
+						weight := 0.0
+						switch {
+						case k < len(forgets):
+							weight = math.Pow(forgets[k], float64(age))
+						case age%4 == 0:
+							weight = math.Pow(0.5, float64(age/4))
+						}
+						if weight < 1e-3 {
+							continue
+						}
+						total += weight
+						for i, x := range curves[t-age] {
+							sum[i] += weight * x
+						}
+					}
+					for i := range sum {
+						sum[i] /= total
+					}
+					sums[rep][k] += errorOf(data, sum, even(m)) / measured
+				}
+			}
+		})
+		fmt.Fprintf(w, "| %s |", c.name)
+		for k := range len(forgets) + 1 {
+			mean := 0.0
+			for _, x := range sums {
+				mean += x[k] / float64(reps)
+			}
+			fmt.Fprintf(w, " %.1f |", mean)
+		}
+		gaps := sequence{stream: c.stream, learners: learners()[2:3], n: n, m: m, epsilon: epsilon, windows: warm + measured, reps: reps, seed: s.seed}.run()
+		fmt.Fprintf(w, " %.1f |\n", over(gaps[0][warm:]).mean)
+	}
+}
+
+func withGrid(s stream, g string) stream {
+	s.grid = g
+	return s
+}
+
+// curve returns the distribution function at the edges of buckets, of answers to even quantiles.
+func curve(g *sketch.Grid, r *dp.Result) []float64 {
+	at, qs := []float64{0}, []float64{0}
+	for _, a := range r.Quantiles {
+		at, qs = append(at, max(prior.Position(g, a.Value), at[len(at)-1])), append(qs, a.Q)
+	}
+	at, qs = append(at, float64(g.Len())), append(qs, 1)
+	f := make([]float64, g.Len()+1)
+	for i := range f {
+		k, _ := slices.BinarySearch(at, float64(i))
+		k = min(max(k, 1), len(at)-1)
+		f[i] = qs[k]
+		if at[k] > at[k-1] {
+			f[i] = qs[k-1] + (qs[k]-qs[k-1])*(float64(i)-at[k-1])/(at[k]-at[k-1])
+		}
+		f[i] = min(max(f[i], 0), 1)
+	}
+	return f
+}
+
+// errorOf returns the mean rank error of quantiles that are read from a distribution function.
+func errorOf(s *sketch.Binned, f, qs []float64) (mean float64) {
+	g := s.Grid()
+	r := new(dp.Result)
+	for _, q := range qs {
+		i := max(slices.IndexFunc(f[1:], func(x float64) bool { return x >= q }), 0)
+		lower, upper := g.Bounds(i)
+		r.Quantiles = append(r.Quantiles, dp.Quantile{Q: q, Value: lower, Lower: lower, Upper: upper})
+	}
+	return gapOf(s, r, nil).mean
+}

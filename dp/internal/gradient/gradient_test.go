@@ -1,0 +1,159 @@
+package gradient
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/quietile/quietile/dp/exact"
+)
+
+// silent adds no noise.
+type silent struct{ exact.NoiseSampler }
+
+func (silent) Noisy(count uint64, _ exact.Noise) int64 { return int64(count) }
+
+func problem(random *rand.Rand) *Problem {
+	p := &Problem{Features: []float64{1, random.NormFloat64()}, Levels: 5, Number: 1, Windows: 1, Rho: 1e7}
+	for q := range int64(1 + random.IntN(3)) {
+		p.Quantiles = append(p.Quantiles, Quantile{
+			Q: (q + 1) * 2e8, Theta: []float64{random.NormFloat64(), 1e3 * random.NormFloat64()}, Phi: math.Exp(10 * random.NormFloat64()), Origin: 100 * random.Float64(), Unit: 1 + random.Float64(),
+		})
+	}
+	for b := range 100 {
+		if n := random.Uint64N(3); n > 0 {
+			p.Counts = append(p.Counts, Count{b, n})
+		}
+	}
+	return p
+}
+
+// Whatever the data and the parameters: what privacy rests on is the length in whole numbers.
+func TestGradientsAreNeverLongerThanTheClip(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	longest := int64(0)
+	for range 20_000 {
+		p := problem(random)
+		if random.IntN(10) == 0 {
+			p.Counts = nil
+		}
+		g := p.Gradient()
+		if len(g) != p.Size() || squared(g) > Lattice*Lattice {
+			t.Fatalf("%+v: gradient %v has squared length %d", p, g, squared(g))
+		}
+		longest = max(longest, squared(g))
+	}
+	if longest < Lattice*Lattice*9/10 {
+		t.Errorf("the longest of them has %v of the clip", math.Sqrt(float64(longest))/Lattice)
+	}
+	for _, g := range [][]float64{{math.NaN(), 1}, {math.Inf(1), 1}, {1e308, 1e308}, {0, 0}} {
+		if v := clip(g, Lattice); squared(v) > Lattice*Lattice {
+			t.Errorf("%v is clipped to %v", g, v)
+		}
+	}
+}
+
+// Without noise each sum is that of the gradients of its run, and the estimate is the sum of all.
+func TestSumsAreThoseOfTheirRuns(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 2))
+	first := problem(random)
+	var all [][]int64
+	var sums []Sum
+	var open [][]int64
+	for number := uint64(1); number < 1<<5; number++ {
+		p := problem(random)
+		p.Quantiles, p.Number, p.Open = first.Quantiles, number, open
+		all = append(all, p.Gradient())
+		var more []Sum
+		more, open = Measure(p, silent{})
+		sums = append(sums, more...)
+		for _, s := range more {
+			want := make([]int64, p.Size())
+			for _, g := range all[s.Last-1<<s.Level : s.Last] {
+				for i, x := range g {
+					want[i] += x
+				}
+			}
+			if !slices.Equal(s.Values, want) {
+				t.Fatalf("the sum of level %d at %d is %v, want %v", s.Level, s.Last, s.Values, want)
+			}
+		}
+		total := make([]float64, p.Size())
+		for _, g := range all {
+			for i, x := range g {
+				total[i] += float64(x)
+			}
+		}
+		for i, x := range Estimate(sums, number, p.Size()) {
+			if math.Abs(x-total[i]) > 1e-6 {
+				t.Fatalf("after %d the estimate is off by %v", number, x-total[i])
+			}
+		}
+	}
+	if len(sums) != 31+15+7+3+1 {
+		t.Errorf("%d sums", len(sums))
+	}
+}
+
+// The variance of the estimate of 16 gradients: one node's would be 1, and halves make it less.
+func TestEstimatesUseWhatHalvesSay(t *testing.T) {
+	p := problem(rand.New(rand.NewPCG(3, 3)))
+	p.Counts, p.Features = nil, []float64{1, 0}
+	sampler, variance := exact.New(), 0.0
+	const runs = 400
+	for range runs {
+		var sums []Sum
+		p.Open = nil
+		exactly := 0.0
+		for p.Number = 1; p.Number <= 16; p.Number++ {
+			var more []Sum
+			more, p.Open = Measure(p, sampler)
+			sums = append(sums, more...)
+			exactly += float64(p.Gradient()[0])
+		}
+		off := Estimate(sums, 16, p.Size())[0] - exactly
+		variance += off * off / runs / p.Variance()
+	}
+	want := 1.0
+	for range 4 {
+		want = 1 / (1 + 1/(2*want))
+	}
+	if variance < want*0.75 || variance > want*1.3 {
+		t.Errorf("variance %v of a node's, want %v", variance, want)
+	}
+}
+
+func TestALostSumCountsAsNothing(t *testing.T) {
+	p := problem(rand.New(rand.NewPCG(4, 4)))
+	p.Number = 4
+	sums, open := Measure(p, silent{})
+	if len(sums) != 3 || !slices.Equal(sums[2].Values, p.Gradient()) || open[2] == nil {
+		t.Errorf("sums %v, open %v", sums, open)
+	}
+}
+
+func TestWrongProblemsAreRefused(t *testing.T) {
+	f := func(change func(*Problem)) {
+		t.Helper()
+		p := problem(rand.New(rand.NewPCG(5, 5)))
+		if err := p.Check(); err != nil {
+			t.Fatal(err)
+		}
+		change(p)
+		if err := p.Check(); !errors.Is(err, ErrProblem) && !errors.Is(err, exact.ErrNoise) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+	f(func(p *Problem) { p.Levels = 0 })
+	f(func(p *Problem) { p.Levels = 21 })
+	f(func(p *Problem) { p.Number = 0 })
+	f(func(p *Problem) { p.Number = 32 })
+	f(func(p *Problem) { p.Windows = 0 })
+	f(func(p *Problem) { p.Rho = 0 })
+	f(func(p *Problem) { p.Rho, p.Windows, p.Levels = 1, 4096, 20 })
+	f(func(p *Problem) { p.Quantiles = nil })
+	f(func(p *Problem) { p.Features = nil })
+	f(func(p *Problem) { p.Quantiles[0].Phi = math.NaN() })
+}

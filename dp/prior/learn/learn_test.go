@@ -1,0 +1,332 @@
+package learn
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/prior"
+	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
+	"github.com/quietile/quietile/sketch"
+)
+
+var start = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+
+func linear(t *testing.T) *sketch.Grid {
+	t.Helper()
+	g, err := sketch.NewLinear(0, 1000, 4000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func state(t *testing.T, c Config, g *sketch.Grid) *State {
+	t.Helper()
+	s, err := New(c, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// result is a release that answered these values.
+func result(g *sketch.Grid, q []float64, values ...float64) *dp.Result {
+	r := new(dp.Result)
+	for i, x := range values {
+		lower, upper := g.Bounds(g.Index(x))
+		r.Quantiles = append(r.Quantiles, dp.Quantile{Q: q[i], Value: x, Lower: lower, Upper: upper})
+	}
+	return r
+}
+
+func quarters(t int) Window {
+	return Window{Start: start.Add(time.Duration(t) * 6 * time.Hour), Period: start}
+}
+
+// season is where the median of a stream with a daily season lies.
+func season(t int) float64 { return 400 + 100*math.Cos(math.Pi/2*float64(t)) + 0.5*float64(t) }
+
+func configs() []Config {
+	return []Config{
+		{Learner: Previous},
+		{Features: []string{Hour}},
+		{Optimiser: COCOB, Features: []string{Hour}},
+		{Optimiser: SGD, Features: []string{Hour}},
+		{Features: []string{Hour, Weekday}, Covariates: []string{"x"}},
+		{Learner: FTRL},
+	}
+}
+
+// window returns a window with what a configuration needs.
+func (c Config) window(t int) Window {
+	w := quarters(t)
+	for _, name := range c.Covariates {
+		if w.Covariates == nil {
+			w.Covariates = map[string]float64{}
+		}
+		w.Covariates[name] = float64(t % 3)
+	}
+	return w
+}
+
+func TestALearnerFollowsASeason(t *testing.T) {
+	g := linear(t)
+	off := func(c Config) (sum float64) {
+		s := state(t, c, g)
+		random := rand.New(rand.NewPCG(1, 1))
+		for i := range 60 {
+			p, err := s.Prior(quarters(i), []float64{0.5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i >= 40 {
+				w, err := p.At(0.5).Weights(g)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total, mean := 0.0, 0.0
+				for b, x := range w {
+					lower, upper := g.Bounds(b)
+					if !math.IsInf(upper-lower, 0) {
+						total += float64(x)
+						mean += float64(x) * math.Abs((lower+upper)/2-season(i))
+					}
+				}
+				sum += mean / total / 20
+			}
+			if err := s.Observe(fmt.Sprint(i), quarters(i), result(g, []float64{0.5}, season(i)+3*random.NormFloat64())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return sum
+	}
+	previous, ridge := off(Config{Learner: Previous}), off(Config{Features: []string{Hour}})
+	t.Logf("the prior is off by %.1f with the previous answer, %.1f with a season that was learned", previous, ridge)
+	if ridge > previous/2 {
+		t.Error("the season was not learned")
+	}
+}
+
+// A shift is believed with the second answer that says so; a single one that is far off changes little.
+func TestAShiftIsBelievedWhenItRepeats(t *testing.T) {
+	g := linear(t)
+	s := state(t, Config{}, g)
+	at := func(i int, x float64) float64 {
+		if err := s.Observe("", quarters(i), result(g, []float64{0.5}, x)); err != nil {
+			t.Fatal(err)
+		}
+		location, _ := s.forecast(s.find(0.5), []float64{1})
+		return location / 4
+	}
+	for i := range 20 {
+		at(i, 300+float64(i%3))
+	}
+	if x := at(20, 900); math.Abs(x-301) > 5 {
+		t.Errorf("after one answer of 900 the forecast is %v", x)
+	}
+	if x := at(21, 905); math.Abs(x-905) > 10 {
+		t.Errorf("after two it is %v", x)
+	}
+}
+
+// Replaying the answers gives the identical state, byte for byte, and so does going on from a stored one.
+func TestAStateIsAFunctionOfTheAnswers(t *testing.T) {
+	g := linear(t)
+	for _, c := range configs() {
+		random := rand.New(rand.NewPCG(2, 2))
+		var results []*dp.Result
+		for range 100 {
+			x := 1000 * random.Float64()
+			results = append(results, result(g, []float64{0.5, 0.9}, x, min(x+50, 999)))
+		}
+		replay := func(from *State, results []*dp.Result, first int) []byte {
+			for i, r := range results {
+				if err := from.Observe(fmt.Sprint(first+i), c.window(first+i), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(from.Proto())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		want := replay(state(t, c, g), results, 0)
+		if string(replay(state(t, c, g), results, 0)) != string(want) {
+			t.Errorf("%+v: replayed, the state is another one", c)
+		}
+		stored := new(quietilev1.PriorState)
+		if err := proto.Unmarshal(replay(state(t, c, g), results[:60], 0), stored); err != nil {
+			t.Fatal(err)
+		}
+		s, err := FromProto(stored, c, g)
+		if c.Learner == FTRL {
+			if err == nil {
+				t.Errorf("%+v: a stored state was taken", c)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Releases() != 60 || s.Last() != "59" || string(replay(s, results[60:], 60)) != string(want) {
+			t.Errorf("%+v: gone on from a stored state, it is another one", c)
+		}
+	}
+}
+
+func TestAStateOfSomethingElseIsRefused(t *testing.T) {
+	g := linear(t)
+	c := Config{Covariates: []string{"x"}}
+	s := state(t, c, g)
+	if err := s.Observe("a", c.window(0), result(g, []float64{0.5}, 10)); err != nil {
+		t.Fatal(err)
+	}
+	f := func(want string, c Config, change func(*quietilev1.PriorState)) {
+		t.Helper()
+		p := s.Proto()
+		change(p)
+		if _, err := FromProto(p, c, g); !errors.Is(err, prior.ErrPrior) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+	none := func(*quietilev1.PriorState) {}
+	f("features", Config{}, none)
+	f("robust", Config{Covariates: []string{"x"}, Robust: 0.5}, none)
+	f("of previous", c, func(p *quietilev1.PriorState) { p.Learner = Previous })
+	f("format 2", c, func(p *quietilev1.PriorState) { p.Format = 2 })
+	f("grid linear", c, func(p *quietilev1.PriorState) { p.Grid = "linear:lower=0,upper=1,bins=2" })
+	f("not finite", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights[0] = math.NaN() })
+	f("1 weights", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights = []float64{1} })
+	f("out of order", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Q = 0 })
+}
+
+// The prior is then the robust part alone, and the release goes on.
+func TestWrongCovariatesAreNamed(t *testing.T) {
+	g := linear(t)
+	c := Config{Covariates: []string{"temperature", "promotion"}}
+	s := state(t, c, g)
+	if err := s.Observe("", Window{Start: start, Covariates: map[string]float64{"temperature": 20, "promotion": 1}}, result(g, []float64{0.5}, 10)); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Proto()
+	f := func(want string, covariates map[string]float64) {
+		t.Helper()
+		w := Window{Start: start, Covariates: covariates}
+		p, err := s.Prior(w, []float64{0.5})
+		if !errors.Is(err, prior.ErrPrior) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want an error with %q", covariates, err, want)
+		}
+		if p == nil || p.At(0.5).Name() != "uniform:near=0.5" {
+			t.Errorf("%v: the prior is %v", covariates, p)
+		}
+		if err := s.Observe("", w, result(g, []float64{0.5}, 10)); err == nil || !proto.Equal(s.Proto(), before) {
+			t.Errorf("%v: it was learned from, error %v", covariates, err)
+		}
+	}
+	f(`covariate "temperature" is missing`, nil)
+	f(`covariate "promotion" is missing`, map[string]float64{"temperature": 1})
+	f(`covariate "temperature" is NaN`, map[string]float64{"temperature": math.NaN(), "promotion": 1})
+	f(`covariate "rain" is not declared: there are 2`, map[string]float64{"temperature": 1, "promotion": 1, "rain": 1})
+}
+
+func TestWrongConfigurationsNameTheField(t *testing.T) {
+	f := func(want string, c Config) {
+		t.Helper()
+		if _, err := New(c, linear(t)); !errors.Is(err, prior.ErrPrior) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want an error with %q", c, err, want)
+		}
+	}
+	f(`learner "oracle"`, Config{Learner: "oracle"})
+	f(`optimiser "adam"`, Config{Optimiser: "adam"})
+	f(`optimiser "sgd" is for the learner proxy`, Config{Learner: Previous, Optimiser: SGD})
+	f("robust 2", Config{Robust: 2})
+	f(`feature "month"`, Config{Features: []string{"month"}})
+	f(`feature "hour"`, Config{Features: []string{Hour, Hour}})
+	f(`covariate ""`, Config{Covariates: []string{""}})
+	f("17 covariates", Config{Covariates: make([]string, 17)})
+}
+
+// Answers anywhere, for ever: forecasts stay finite and priors fit the grid.
+func TestNoAnswersBreakALearner(t *testing.T) {
+	grid, err := sketch.NewBoundedExponential(2, 1e-3, 1e3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs() {
+		s := state(t, c, grid)
+		random := rand.New(rand.NewPCG(3, 3))
+		for i := range 500 {
+			x := []float64{0, 1e-300, 1e300, 1, 5, 5, 5}[random.IntN(7)]
+			if err := s.Observe("", c.window(i), result(grid, []float64{0.5}, x)); err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Prior(c.window(i+1), []float64{0.5, 0.7})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := p.Weights(grid)
+			if err == nil {
+				err = prior.Check(w, grid.Len())
+			}
+			if err != nil {
+				t.Fatalf("%+v: %s: %v", c, p.Name(), err)
+			}
+			if _, err := prior.Parse(p.Name()); err != nil {
+				t.Fatalf("%+v: %v", c, err)
+			}
+		}
+	}
+}
+
+// A learner reads released results. Its package names nothing that holds records, and so cannot read them whatever it is changed to do without this test noticing.
+func TestNoLearnerCanReadRecords(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("files %v, error %v", files, err)
+	}
+	raw := map[string]bool{
+		"Binned": true, "NewBinned": true, "FromProto": true, "KLL": true, "NewKLL": true, "Recorder": true, "NewRecorder": true, "Sketch": true, "Release": true, "ReleaseAndLearn": true, "Carry": true,
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			switch path := strings.Trim(i.Path.Value, `"`); {
+			case !strings.Contains(path, "/quietile/"), path == "github.com/quietile/quietile/dp", path == "github.com/quietile/quietile/sketch", path == "github.com/quietile/quietile/dp/prior",
+				path == "github.com/quietile/quietile/dp/internal/surrogate", strings.HasSuffix(path, "proto/quietile/v1"):
+			default:
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && (x.Name == "sketch" || x.Name == "dp" || x.Name == "quietilev1") && raw[s.Sel.Name] {
+					t.Errorf("%s uses %s.%s", name, x.Name, s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	if _, err := os.Stat("learn.go"); err != nil {
+		t.Error(err)
+	}
+}
