@@ -192,7 +192,11 @@ func TestTrialsSucceedSoon(t *testing.T) {
 		p := randomJoint(r)
 		s := &countingSampler{Sampler: exact.New()}
 		Solve(p, s)
-		if most = max(most, s.trials); s.trials > 8*trialsOfProposal {
+		limit := 20 * trialsOfProposal
+		if p.Levels < 40 { // records that cannot be told apart, as in no release
+			limit *= 10
+		}
+		if most = max(most, s.trials); s.trials > limit {
 			t.Errorf("%d trials of %d quantiles, ε %d, %d cells a bucket", s.trials, len(p.Quantiles), p.Epsilon, 1<<p.Levels)
 		}
 	}
@@ -267,7 +271,7 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 		for range 3 {
 			s := &countingSampler{Sampler: exact.New()}
 			Solve(p, s)
-			if s.trials > 4*trialsOfProposal {
+			if s.trials > 20*trialsOfProposal {
 				t.Errorf("%d trials of %d quantiles from %d, ε %d, %d buckets with records", s.trials, len(quantiles), quantiles[0], epsilon, len(records))
 			}
 		}
