@@ -175,8 +175,8 @@ func canonical(q *quietilev1.ReleaseRequest, o dp.Options, learner string, start
 		c.Neighbours = o.Neighbours.String()
 	}
 	name, _, _ := strings.Cut(c.Estimator, ":")
-	// The hint decides nothing else than auto's choice, how many bins a density has, how wide slices are or whether there is room for them, and how near public ranks are.
-	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "slice" || learner == policy.PublicPrior; hinted && o.Records != defaultRecords {
+	// The hint decides nothing else than auto's choice, how many bins a density or adaptive histograms have, how wide slices are or whether there is room for them, and how near public ranks are.
+	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "adaptive" && !strings.Contains(c.Estimator, "bins=") || name == "slice" || learner == policy.PublicPrior; hinted && o.Records != defaultRecords {
 		c.Records = o.Records
 	}
 	// Estimators that read their answers from counts know their noise.
