@@ -4,9 +4,12 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/gradient"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -58,7 +61,7 @@ func TestAGradientIsPaidForByItsRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(c.open[0] == nil, next.open[0] == nil) {
+		if err := c.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(c, next) {
 			t.Fatalf("the carry is %v, read back %v, error %v", next, c, err)
 		}
 	}
@@ -87,13 +90,87 @@ func TestWrongLearningIsRefused(t *testing.T) {
 }
 
 func TestADamagedCarryIsRefused(t *testing.T) {
-	good, err := Carry{open: [][]int64{{1, -2}, nil, {3, 4}}}.MarshalBinary()
+	good, err := Carry{3, 5, []gradient.Node{{Values: []int64{1, -2}, Variance: 7}, {}, {Values: []int64{3, 4}, Variance: 9}}}.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range [][]byte{nil, {21}, good[:len(good)-1], append(append([]byte{}, good...), 0), {1, 200, 1}} {
+	for _, b := range [][]byte{nil, {21}, good[:len(good)-1], append(append([]byte{}, good...), 0), {1, 1, 200, 1}, {1, 2, 0}, {1, 1, 1, 0, 2}} {
 		if err := new(Carry).UnmarshalBinary(b); !errors.Is(err, ErrCarry) {
 			t.Errorf("%v: %v", b, err)
 		}
 	}
+}
+
+// counted adds no noise.
+type counted struct{ exact.NoiseSampler }
+
+func (counted) Noisy(count uint64, _ exact.Noise) int64 { return int64(count) }
+
+// A gradient is paid for in one sum of each level of its tree.
+func TestACarryOfAnotherReleaseIsLost(t *testing.T) {
+	s, o := learning(t)
+	var c Carry
+	var alone []int64
+	for number := uint64(1); number < 4; number++ {
+		o.Learn.Number = number
+		r, next, err := releaseAndLearn(s, o, c, counted{exact.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, c = r.Learned[0].Values, next
+	}
+	f := func(name string, levels int, number uint64, joined bool) {
+		t.Helper()
+		o.Learn.Levels, o.Learn.Number = levels, number
+		r, _, err := releaseAndLearn(s, o, c, counted{exact.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := r.Learned[len(r.Learned)-1].Values
+		if joined == slices.Equal(last, alone) {
+			t.Errorf("%s: the last sum is %v, one gradient is %v", name, last, alone)
+		}
+	}
+	f("of the release before", 3, 4, true)
+	f("of an earlier one", 3, 6, false)
+	f("of a later one", 3, 2, false)
+	f("of a lower tree", 4, 4, false)
+}
+
+func FuzzCarry(f *testing.F) {
+	for _, c := range []Carry{{}, {3, 5, []gradient.Node{{Values: []int64{1, -2}, Variance: 7}, {}, {Values: []int64{3, 4}, Variance: 9}}}} {
+		b, err := c.MarshalBinary()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c Carry
+		if err := c.UnmarshalBinary(b); err != nil {
+			if !errors.Is(err, ErrCarry) {
+				t.Error(err)
+			}
+			return
+		}
+		again, err := c.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var same Carry
+		if err := same.UnmarshalBinary(again); err != nil || !reflect.DeepEqual(c, same) {
+			t.Fatalf("%+v is read back as %+v, error %v", c, same, err)
+		}
+		// Whatever a carry holds, the next release takes it or leaves it.
+		g, err := sketch.NewExplicit([]float64{1, 2})
+		if err != nil || c.levels == 0 || c.number+1 >= 1<<c.levels {
+			return
+		}
+		o := Options{Quantiles: []float64{0.5}, NanoRho: 5e7, Learn: &Learning{
+			Share: 0.2, Parameters: []Parameter{{Q: 0.5, Theta: []float64{0}, Phi: 1, Unit: 1}}, Features: []float64{1}, Levels: c.levels, Number: c.number + 1,
+		}}
+		if _, _, err := ReleaseAndLearn(sketch.NewBinned(g), o, c); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

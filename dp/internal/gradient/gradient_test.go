@@ -61,7 +61,7 @@ func TestSumsAreThoseOfTheirRuns(t *testing.T) {
 	first := problem(random)
 	var all [][]int64
 	var sums []Sum
-	var open [][]int64
+	var open []Node
 	for number := uint64(1); number < 1<<5; number++ {
 		p := problem(random)
 		p.Quantiles, p.Number, p.Open = first.Quantiles, number, open
@@ -125,11 +125,46 @@ func TestEstimatesUseWhatHalvesSay(t *testing.T) {
 	}
 }
 
+// tape notes the variances of noise.
+type tape struct {
+	exact.NoiseSampler
+	variances []int64
+}
+
+func (v *tape) Noisy(count uint64, noise exact.Noise) int64 {
+	v.variances = append(v.variances, noise.(*exact.Gaussian).Variance().Num().Int64())
+	return int64(count)
+}
+
+// The charge of a release covers every sum with its gradient, whatever the releases pay that complete them.
+func TestANodeHasTheNoiseOfTheReleaseThatPaysLeast(t *testing.T) {
+	random := rand.New(rand.NewPCG(6, 6))
+	paid := []int64{1e7, 3e6, 1e9, 1e8, 2e8, 5e6, 1e9, 1e7}
+	var open []Node
+	for number := uint64(1); number <= 8; number++ {
+		p := problem(random)
+		p.Quantiles, p.Number, p.Open = p.Quantiles[:1], number, open
+		p.Rho = paid[number-1]
+		s := &tape{}
+		var sums []Sum
+		sums, open = Measure(p, s)
+		for i, x := range sums {
+			p.Rho = slices.Min(paid[x.Last-1<<x.Level : x.Last])
+			want := p.Variance()
+			for _, v := range s.variances[i*p.Size() : (i+1)*p.Size()] {
+				if float64(v) != want {
+					t.Errorf("the sum of level %d at %d has noise of variance %d, want %v", x.Level, x.Last, v, want)
+				}
+			}
+		}
+	}
+}
+
 func TestALostSumCountsAsNothing(t *testing.T) {
 	p := problem(rand.New(rand.NewPCG(4, 4)))
 	p.Number = 4
 	sums, open := Measure(p, silent{})
-	if len(sums) != 3 || !slices.Equal(sums[2].Values, p.Gradient()) || open[2] == nil {
+	if len(sums) != 3 || !slices.Equal(sums[2].Values, p.Gradient()) || open[2].Values == nil {
 		t.Errorf("sums %v, open %v", sums, open)
 	}
 }
