@@ -16,6 +16,7 @@ const rate = 1.0
 // ftrl is what the learner [FTRL] knows: parameters and the noisy sums of the tree that is being filled. Everything follows from released sums.
 type ftrl struct {
 	tree   uint64 // number of the tree, 0 before the first
+	last   string // the last release that it learned from
 	number uint64 // releases in it
 	period int64  // the budget period that the tree belongs to
 	window int64  // the last window it learned from
@@ -82,12 +83,12 @@ func (s *State) Learning(w Window, quantiles []float64, windows, capacity int, s
 	return g
 }
 
-// Tree returns which tree of noisy sums is being filled, counted from 1, and how many releases it has: the name of the [dp.Carry] that the next one takes.
-func (s *State) Tree() (tree, number uint64) {
+// Leader returns the name of the last release whose gradient was taken in, "" before the first: the one whose [dp.Carry] the next one takes.
+func (s *State) Leader() string {
 	if s.ftrl == nil {
-		return 0, 0
+		return ""
 	}
-	return s.ftrl.tree, s.ftrl.number
+	return s.ftrl.last
 }
 
 // parameter returns that of a quantile, the first one around its latest answer.
@@ -122,7 +123,7 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 			l.base = append(l.base, before[q])
 		}
 	}
-	l.number, l.window = number, w.Start.UnixNano()
+	l.number, l.window, l.last = number, w.Start.UnixNano(), s.releaseID
 	l.known = append(l.known, r.Learned...)
 	l.follow(s)
 }
