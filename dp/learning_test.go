@@ -67,6 +67,22 @@ func TestAGradientIsPaidForByItsRelease(t *testing.T) {
 	}
 }
 
+// Whatever the estimator: the answer is there after a time that the options decide.
+func TestWorkCoversTheGradient(t *testing.T) {
+	s, o := learning(t)
+	for _, name := range []string{"recursive", "tree", "density"} {
+		var err error
+		if o.Estimator, err = ParseEstimator(name); err != nil {
+			t.Fatal(err)
+		}
+		with, plain := o, o
+		plain.Learn = nil
+		if more := Work(with, s.Grid()) - Work(plain, s.Grid()); more < uint64(2*s.Grid().Len()*len(o.Learn.Parameters)) || more > 1<<20 {
+			t.Errorf("%s: a gradient takes %d steps", name, more)
+		}
+	}
+}
+
 func TestWrongLearningIsRefused(t *testing.T) {
 	f := func(want string, change func(*Options)) {
 		t.Helper()
