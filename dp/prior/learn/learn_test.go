@@ -210,6 +210,8 @@ func TestAStateOfSomethingElseIsRefused(t *testing.T) {
 	f("format 2", c, func(p *quietilev1.PriorState) { p.Format = 2 })
 	f("grid linear", c, func(p *quietilev1.PriorState) { p.Grid = "linear:lower=0,upper=1,bins=2" })
 	f("not finite", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights[0] = math.NaN() })
+	f("magnitude -1", c, func(p *quietilev1.PriorState) { p.Magnitudes[0] = -1 })
+	f("magnitude NaN", c, func(p *quietilev1.PriorState) { p.Magnitudes[0] = math.NaN() })
 	f("1 weights", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights = []float64{1} })
 	f("out of order", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Q = 0 })
 }
@@ -329,4 +331,96 @@ func TestNoLearnerCanReadRecords(t *testing.T) {
 	if _, err := os.Stat("learn.go"); err != nil {
 		t.Error(err)
 	}
+}
+
+// A stored state of whatever bytes is refused or goes on: priors fit the grid, and nothing ends the process.
+func FuzzState(f *testing.F) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		f.Fatal(err)
+	}
+	quantiles := []float64{0.25, 0.5}
+	for _, c := range configs() {
+		s, err := New(c, g)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i := range 3 {
+			if err := s.Observe("x", c.window(i), result(g, quantiles, 3, 4)); err != nil {
+				f.Fatal(err)
+			}
+		}
+		b, err := proto.Marshal(s.Proto())
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := new(quietilev1.PriorState)
+		if proto.Unmarshal(b, p) != nil {
+			return
+		}
+		for _, c := range configs() {
+			s, err := FromProto(p, c, g)
+			if err != nil {
+				if !errors.Is(err, prior.ErrPrior) {
+					t.Error(err)
+				}
+				continue
+			}
+			for i := range 3 {
+				priors, err := s.Prior(c.window(i), quantiles)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, q := range quantiles {
+					own, _, _, err := priors.At(q).(prior.Mixture).Mixed(g)
+					if err == nil {
+						err = prior.Check(own, g.Len())
+					}
+					if err != nil {
+						t.Fatalf("%+v: %s: %v", c, priors.Name(), err)
+					}
+				}
+				if err := s.Observe("x", c.window(i), result(g, quantiles, 1, 8)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// So do answers with sums of whatever numbers.
+func FuzzSums(f *testing.F) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint8(0), uint64(1), int64(5), int64(-5), false)
+	f.Add(uint8(1), uint64(2), int64(math.MinInt64), int64(math.MaxInt64), true)
+	f.Fuzz(func(t *testing.T, level uint8, last uint64, x, y int64, short bool) {
+		c := Config{Learner: FTRL}
+		s := state(t, c, g)
+		r := result(g, []float64{0.5}, 3)
+		for i := range 5 {
+			if err := s.Observe("x", c.window(i), r); err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Prior(c.window(i), []float64{0.5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, err := p.Weights(g); err != nil || prior.Check(w, g.Len()) != nil {
+				t.Fatalf("%s: %v", p.Name(), err)
+			}
+			r.Learned = []dp.GradientSum{{Level: 0, Last: uint64(i + 1), Values: []int64{x, y}}, {Level: int(level), Last: last, Values: []int64{y, x}}}
+			if short {
+				r.Learned[1].Values = nil
+			}
+			if g := s.Learning(c.window(i+1), []float64{0.5}, 1, 8, 0.5); g == nil {
+				t.Fatal("nothing is learned")
+			}
+		}
+	})
 }
