@@ -10,6 +10,8 @@ import (
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/gradient"
+	"github.com/quietile/quietile/dp/internal/recursive"
+	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -63,6 +65,66 @@ func TestAGradientIsPaidForByItsRelease(t *testing.T) {
 		}
 		if err := c.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(c, next) {
 			t.Fatalf("the carry is %v, read back %v, error %v", next, c, err)
+		}
+	}
+}
+
+// A unit in more windows needs more noise.
+func TestWindowsOfAUnitReachTheNoise(t *testing.T) {
+	_, o := learning(t)
+	f := func(windows uint64, times float64) {
+		t.Helper()
+		one := o.Learn.problem(o).Variance()
+		l := *o.Learn
+		l.Windows = windows
+		if got := l.problem(o).Variance(); math.Abs(got-times*one) > times {
+			t.Errorf("%d windows: variance %v, and of one %v", windows, got, one)
+		}
+	}
+	f(0, 1)
+	f(1, 1)
+	f(6, 6)
+}
+
+// zeroes is a prior that breaks its contract, in one of its parts.
+type zeroes struct {
+	prior.Prior
+	own, robust uint64
+}
+
+func (z zeroes) Mixed(g *sketch.Grid) (own, robust []uint64, share float64, err error) {
+	return slices.Repeat([]uint64{z.own}, g.Len()), slices.Repeat([]uint64{z.robust}, g.Len()), 0.1, nil
+}
+
+func TestPartsOfAPriorAreChecked(t *testing.T) {
+	s, o := learning(t)
+	o.Learn = nil
+	f := func(name, want string, own, robust uint64) {
+		t.Helper()
+		o.Prior = zeroes{prior.Uniform(), own, robust}
+		if _, err := Release(s, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	f("own weights of 0", "bucket 0 is 0", 0, 1)
+	f("robust weights of 0", "bucket 0 is 0", 1, 0)
+	f("weights that wrap around", "sum to more", 1<<63, 1)
+	f("robust weights that wrap around", "sum to more", 1, 1<<63)
+}
+
+// A weight within a range is positive however little both parts believe.
+func TestWeightsWithinRangesArePositive(t *testing.T) {
+	const n = 64
+	p := recursive.Prior{Weights: slices.Repeat([]uint64{1}, n), Robust: slices.Repeat([]uint64{1}, n), Share: 1e-18}
+	p.Weights[3] = 1 << 61
+	p.Near = 0.5
+	for _, total := range []uint64{0, 1, 24} {
+		p.Total = total
+		for _, r := range [][2]uint64{{0, n<<40 - 1}, {5, n << 40}, {3 << 40, 4<<40 + 1}, {1<<40 - 1, 63<<40 + 7}} {
+			first, last := int(min(r[0], n<<40-1)>>40), int(min(r[1], n<<40-1)>>40)+1
+			if w := p.Within(first, last, r[0], r[1], 40, nil); len(w) != last-first || slices.Min(w) == 0 {
+				t.Errorf("total %d, range %v: %v", total, r, w)
+			}
 		}
 	}
 }

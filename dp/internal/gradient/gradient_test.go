@@ -3,6 +3,7 @@ package gradient
 import (
 	"errors"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -53,6 +54,23 @@ func TestGradientsAreNeverLongerThanTheClip(t *testing.T) {
 			t.Errorf("%v is clipped to %v", g, v)
 		}
 	}
+	if v := clip([]float64{30, -40}, Lattice); !slices.Equal(v, []int64{614, -819}) { // not the zero that is left of what is too long
+		t.Errorf("a long gradient is clipped to %v", v)
+	}
+}
+
+// Noise is never less than what the charge covers, not by a fraction of a step.
+func TestVariancesAreRoundedUp(t *testing.T) {
+	p := problem(rand.New(rand.NewPCG(7, 7)))
+	for _, rho := range []int64{1, 3, 7e5 + 1, 1e9, 999_999_999_937} {
+		p.Rho, p.Windows = rho, 5
+		v, err := p.variance()
+		need := new(big.Int).Mul(big.NewInt(2*5*Lattice*Lattice*int64(p.Levels)), big.NewInt(1e9))
+		have := new(big.Int).Mul(big.NewInt(v), big.NewInt(rho))
+		if over := new(big.Int).Sub(have, need); err != nil || over.Sign() < 0 || over.Cmp(big.NewInt(rho)) >= 0 {
+			t.Errorf("rho %d: variance %d, error %v", rho, v, err)
+		}
+	}
 }
 
 // Without noise each sum is that of the gradients of its run, and the estimate is the sum of all.
@@ -67,7 +85,22 @@ func TestSumsAreThoseOfTheirRuns(t *testing.T) {
 		p.Quantiles, p.Number, p.Open = first.Quantiles, number, open
 		all = append(all, p.Gradient())
 		var more []Sum
-		more, open = Measure(p, silent{})
+		before := make([][]int64, len(open))
+		for i, n := range open {
+			before[i] = slices.Clone(n.Values)
+		}
+		more, p.Open = Measure(p, silent{})
+		for i, n := range open {
+			if !slices.Equal(n.Values, before[i]) {
+				t.Fatalf("at %d the node of level %d that was handed in is changed", number, i)
+			}
+		}
+		open = p.Open
+		for level, n := range open {
+			if (n.Values != nil) != (number>>level&1 == 1) {
+				t.Fatalf("after %d the node of level %d is %v", number, level, n)
+			}
+		}
 		sums = append(sums, more...)
 		for _, s := range more {
 			want := make([]int64, p.Size())

@@ -424,3 +424,76 @@ func FuzzSums(f *testing.F) {
 		}
 	})
 }
+
+// Of several answers about one window a quantile learns from the first.
+func TestWhoAsksMoreOftenDoesNotCountMore(t *testing.T) {
+	g := linear(t)
+	for _, c := range configs() {
+		s, once := state(t, c, g), state(t, c, g)
+		for i := range 10 {
+			for again := range 3 {
+				r := result(g, []float64{0.5}, 100+10*float64(i)+float64(again))
+				if err := s.Observe("", c.window(i), r); err != nil {
+					t.Fatal(err)
+				}
+				if again > 0 {
+					continue
+				}
+				if err := once.Observe("", c.window(i), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if x, y := s.Proto().GetQuantiles()[0], once.Proto().GetQuantiles()[0]; !proto.Equal(x, y) {
+			t.Errorf("%+v: asked more often, the state is %v, otherwise %v", c, x, y)
+		}
+	}
+}
+
+// A tree is of one period and of the same quantiles, no longer than it has room, and of ascending windows.
+func TestATreeEndsWithItsPeriodAndItsQuantiles(t *testing.T) {
+	g := linear(t)
+	s := state(t, Config{Learner: FTRL}, g)
+	both := []float64{0.25, 0.5}
+	for i := range 2 {
+		if err := s.Observe(fmt.Sprint(i), quarters(i), result(g, both, 400, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := 2
+	f := func(w Window, quantiles []float64, windows, capacity int, number uint64) {
+		t.Helper()
+		l := s.Learning(w, quantiles, windows, capacity, 0.5)
+		if l == nil || number == 0 {
+			if l != nil || number != 0 {
+				t.Fatalf("learning %+v, want number %d", l, number)
+			}
+			return
+		}
+		if l.Number != number || l.Windows != uint64(windows) || 1<<l.Levels <= capacity || len(l.Parameters) != len(quantiles) {
+			t.Fatalf("learning %+v, want number %d and %d windows", l, number, windows)
+		}
+		r := result(g, quantiles, []float64{400, 500}[:len(quantiles)]...)
+		r.Learned = []dp.GradientSum{{Last: number, Values: make([]int64, 2*len(quantiles))}}
+		if err := s.Observe(fmt.Sprint(id), w, r); err != nil {
+			t.Fatal(err)
+		}
+		if s.Leader() != fmt.Sprint(id) {
+			t.Fatalf("the leader is %s, want %d", s.Leader(), id)
+		}
+		id++
+	}
+	next := func(i int) Window { w := quarters(i); w.Period = start.Add(24 * time.Hour); return w }
+	f(quarters(2), both, 3, 3, 1)
+	f(quarters(2), both, 3, 3, 0)
+	f(quarters(1), both, 3, 3, 0)
+	f(quarters(3), both, 3, 3, 2)
+	f(next(4), both, 3, 3, 1)
+	f(next(5), both, 3, 3, 2)
+	f(next(6), both, 3, 3, 3)
+	f(next(7), both, 3, 3, 0) // there is no room
+	f(next(7), both[1:], 3, 3, 1)
+	f(next(7), both, 3, 3, 0)
+	f(next(8), both, 3, 3, 1)
+	f(next(9), []float64{0.5, 0.75}, 3, 3, 0) // one is not known
+}

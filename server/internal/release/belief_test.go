@@ -24,8 +24,10 @@ import (
 const leaderPolicy = `
 sources:
   - {name: s, unit: event, epsilon: 900, delta: 1e-6, period: 24h}
+  - {name: users, unit: user, epsilon: 900, delta: 1e-6, period: 24h}
 metrics:
   - {name: m, source: s, grid: {linear: {lower: 0, upper: 1000, bins: 1000}}, clock: manual, window: 3h, release: {prior: dp-ftrl, share: 0.5, features: [none]}}
+  - {name: u, source: users, grid: {linear: {lower: 0, upper: 1000, bins: 1000}}, clock: manual, window: 3h, contributions: {per_window: 2, windows: 5}, release: {prior: dp-ftrl}}
 `
 
 // releasers returns a function that starts a releaser over one ledger, with a store in which all windows are sealed and hold nothing.
@@ -49,8 +51,9 @@ func releasers(t *testing.T) (start func(*store.Store) *Service) {
 		t.Fatal(err)
 	}
 	for version := range uint32(2) { // the second from the third day on
-		m := p.GetMetrics()[0]
-		m.Version, m.EffectiveFromUnixNano = version+1, day.Add(time.Duration(version)*48*time.Hour).UnixNano()
+		for _, m := range p.GetMetrics() {
+			m.Version, m.EffectiveFromUnixNano = version+1, day.Add(time.Duration(version)*48*time.Hour).UnixNano()
+		}
 		data, err := proto.Marshal(p)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +65,7 @@ func releasers(t *testing.T) (start func(*store.Store) *Service) {
 	return func(s *store.Store) *Service {
 		t.Helper()
 		b := s.NewBatch()
-		if err := errors.Join(b.SetSealedThrough("m", 0, math.MaxInt64), b.Commit()); err != nil {
+		if err := errors.Join(b.SetSealedThrough("m", 0, math.MaxInt64), b.SetSealedThrough("u", 0, math.MaxInt64), b.Commit()); err != nil {
 			t.Fatal(err)
 		}
 		c, err := control.Open(t.Context(), js, ring, 1, s.Versions, logger)
@@ -232,8 +235,12 @@ func TestABurnedReleaseTakesTheSumsWithIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := believed(t, a)
 	if r, _, err := a.draw(ask); err != nil || r.Learned[1].Values[0] < mark/2 {
 		t.Fatalf("drawn %v, error %v", r, err)
+	}
+	if !proto.Equal(before, believed(t, a)) || !proto.Equal(before, believed(t, start(memory(t)))) {
+		t.Error("something was learned from a release without an answer")
 	}
 	if learnedAs(t, asked(t, a, 2, 1e9), 2) {
 		t.Error("sums were published again")
@@ -250,5 +257,44 @@ func TestOtherVersionsAnswersAreSeen(t *testing.T) {
 	asked(t, a, 17, 1e9)
 	if x, anew := believed(t, a), believed(t, start(memory(t))); !proto.Equal(x, anew) || x.GetState().GetReleases() != 3 {
 		t.Errorf("one believes %v, one that starts %v", x, anew)
+	}
+}
+
+// What is learned is a function of the ledger even if clocks go back.
+func TestTheOrderOfLearningIsTheLedgers(t *testing.T) {
+	start := releasers(t)
+	a := start(memory(t))
+	asked(t, a, 0, 1e9)
+	asked(t, a, 1, 1e9)
+	a.now = func() time.Time { return time.Now().Add(-time.Hour) }
+	asked(t, a, 2, 1e9)
+	asked(t, a, 3, 1e9)
+	a.now = time.Now
+	asked(t, a, 4, 1e9)
+	if x, anew := believed(t, a), believed(t, start(memory(t))); !proto.Equal(x, anew) {
+		t.Errorf("one believes %v, one that starts %v", x, anew)
+	}
+}
+
+// A unit may have records in several windows of a tree: their charges cover noise for so many.
+func TestNoiseOfATreeIsForAllWindowsOfAUser(t *testing.T) {
+	a := releasers(t)(memory(t))
+	for window, want := range []uint64{0, 5} {
+		q := &quietilev1.ReleaseRequest{
+			Metric: "u", Quantiles: []float64{0.5}, NanoEpsilon: 1e9, AttoDelta: 1e11, WindowTimeUnixNano: proto.Int64(day.Add(time.Duration(window) * 3 * time.Hour).UnixNano()),
+		}
+		ask, err := a.resolve(q)
+		if err == nil {
+			err = a.price(ask)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := ask.opts.Learn; (l != nil) != (want > 0) || l != nil && (l.Windows != want || ask.entry.GetWindows() != 5) {
+			t.Errorf("window %d: learning %+v, entry %v", window, l, ask.entry)
+		}
+		if _, _, err := a.Release(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
