@@ -57,6 +57,10 @@ func TestGradientsAreNeverLongerThanTheClip(t *testing.T) {
 	if v := clip([]float64{30, -40}, Lattice); !slices.Equal(v, []int64{614, -819}) { // not the zero that is left of what is too long
 		t.Errorf("a long gradient is clipped to %v", v)
 	}
+	const fine = 1 << 31 // so fine that what is added against rounding errors is more than a step
+	if v := clip([]float64{1.2, 1.6}, fine); squared(v) > fine*fine {
+		t.Errorf("a gradient as long as the clip becomes %v", v)
+	}
 }
 
 // Noise is never less than what the charge covers, not by a fraction of a step.

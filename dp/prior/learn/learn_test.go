@@ -312,6 +312,9 @@ func TestNoLearnerCanReadRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, i := range f.Imports {
+			if i.Name != nil && i.Name.Name != "quietilev1" {
+				t.Errorf("%s imports %s as %s, which the names below do not cover", name, i.Path.Value, i.Name.Name)
+			}
 			switch path := strings.Trim(i.Path.Value, `"`); {
 			case !strings.Contains(path, "/quietile/"), path == "github.com/quietile/quietile/dp", path == "github.com/quietile/quietile/sketch", path == "github.com/quietile/quietile/dp/prior",
 				path == "github.com/quietile/quietile/dp/internal/surrogate", strings.HasSuffix(path, "proto/quietile/v1"):

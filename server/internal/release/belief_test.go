@@ -32,6 +32,11 @@ metrics:
 
 // releasers returns a function that starts a releaser over one ledger, with a store in which all windows are sealed and hold nothing.
 func releasers(t *testing.T) (start func(*store.Store) *Service) {
+	start, _ = releasersOf(t)
+	return start
+}
+
+func releasersOf(t *testing.T) (start func(*store.Store) *Service, js jetstream.JetStream) {
 	t.Helper()
 	open, js := stream(t)
 	ring, err := keys.New(make([]byte, 32))
@@ -73,7 +78,7 @@ func releasers(t *testing.T) (start func(*store.Store) *Service) {
 			t.Fatal(err)
 		}
 		return New(s, c, open(s), 1, time.Millisecond, nil)
-	}
+	}, js
 }
 
 // asked returns the answer about a window, in eighths of a day, for an ε.
@@ -296,5 +301,36 @@ func TestNoiseOfATreeIsForAllWindowsOfAUser(t *testing.T) {
 		if _, _, err := a.Release(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// An answer that is not durable is not learned from, and what it would have left is not kept.
+func TestNothingIsLearnedBeforeItIsDurable(t *testing.T) {
+	start, js := releasersOf(t)
+	s := memory(t)
+	a := start(s)
+	asked(t, a, 0, 1e9)
+	asked(t, a, 1, 1e9)
+	a.charged = func() {
+		if err := js.DeleteStream(t.Context(), subject.LedgerStream); err != nil {
+			t.Error(err)
+		}
+	}
+	state := a.believers["m/1/dp-ftrl"].state.Proto()
+	stored, err := s.Prior("m", 1, "dp-ftrl")
+	if err != nil || len(stored) == 0 {
+		t.Fatalf("stored %v, error %v", stored, err)
+	}
+	if r, _, err := a.Release(t.Context(), &quietilev1.ReleaseRequest{
+		Metric: "m", Quantiles: []float64{0.5}, NanoEpsilon: 1e9, AttoDelta: 1e11, WindowTimeUnixNano: proto.Int64(day.Add(6 * time.Hour).UnixNano()),
+	}); err == nil {
+		t.Fatalf("answered %v without a ledger", r)
+	}
+	again, err := s.Prior("m", 1, "dp-ftrl")
+	if err != nil || !slices.Equal(again, stored) || !proto.Equal(a.believers["m/1/dp-ftrl"].state.Proto(), state) {
+		t.Errorf("learned from an answer that is not durable: %v, error %v", a.believers["m/1/dp-ftrl"].state.Proto(), err)
+	}
+	if carry, err := s.TakeCarry("m", 1); err != nil || carry != nil {
+		t.Errorf("the carry is %v, error %v", carry, err)
 	}
 }
