@@ -209,11 +209,17 @@ func releaseAndLearn(s *sketch.Binned, o Options, c Carry, sampler exact.NoiseSa
 	return r, Carry{p.Levels, p.Number, open}, nil
 }
 
-// EstimateGradients returns the best linear estimate of the sum of the gradients of releases 1 … number of a tree, each of so many parameters, from its noisy sums, in the units of these (see [GradientSum]).
-func EstimateGradients(sums []GradientSum, number uint64, parameters int) []float64 {
+// A GradientEstimate is the best linear estimate of the sum of the gradients of a tree so far, from its noisy sums. The zero value is of no releases.
+type GradientEstimate struct{ e gradient.Estimate }
+
+// Add takes in the sums of the next release of a tree, of so many parameters.
+func (e *GradientEstimate) Add(number uint64, sums []GradientSum, parameters int) {
 	all := make([]gradient.Sum, len(sums))
 	for i, x := range sums {
 		all[i] = gradient.Sum(x)
 	}
-	return gradient.Estimate(all, number, parameters)
+	e.e.Add(number, all, parameters)
 }
+
+// Sum returns the estimate, in the units of the sums (see [GradientSum]).
+func (e *GradientEstimate) Sum(parameters int) []float64 { return e.e.Sum(parameters) }

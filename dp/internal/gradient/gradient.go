@@ -250,49 +250,62 @@ func (n Node) joined(m Node) Node {
 	return sum
 }
 
-// Estimate returns the best linear estimate of the sum of all gradients up to a number, in steps of the lattice, of the noisy sums of the nodes up to it: each node's own value and the sum of its halves, weighted by their variances
-// (Honaker, "Efficient use of differentially private binary trees", 2015). It is a function of what is public.
-func Estimate(sums []Sum, number uint64, size int) []float64 {
-	type key struct {
-		level int
-		last  uint64
+// An Estimate is the best linear estimate of the sum of all gradients of a tree so far, in steps of the lattice, of its noisy sums: each node's own value and the sum of its halves, weighted by their variances
+// (Honaker, "Efficient use of differentially private binary trees", 2015). It is a function of what is public. The zero value is of no releases.
+type Estimate struct {
+	number uint64
+	runs   []run // by level: the nodes that the releases so far are made of
+}
+
+type run struct {
+	sum      []float64
+	variance float64 // in that of a node's own value
+}
+
+// Add takes in the sums of the next release of the tree, each of so many numbers. One that is missing says nothing.
+func (e *Estimate) Add(number uint64, sums []Sum, size int) {
+	e.number = number
+	var current run
+	for level := range bits.TrailingZeros64(number) + 1 {
+		i := slices.IndexFunc(sums, func(s Sum) bool { return s.Level == level && s.Last == number && len(s.Values) == size })
+		switch {
+		case level == 0:
+			current = run{make([]float64, size), 1}
+		case level <= len(e.runs) && len(e.runs[level-1].sum) == size:
+			left := e.runs[level-1]
+			for j, x := range left.sum {
+				current.sum[j] += x
+			}
+			current.variance += left.variance
+		default: // nothing is known of the half before
+			current.variance++
+		}
+		if i >= 0 {
+			weight := 1.0 // of its own value
+			if level > 0 {
+				weight = current.variance / (current.variance + 1)
+				current.variance = 1 / (1 + 1/current.variance)
+			}
+			for j, x := range sums[i].Values {
+				current.sum[j] = weight*float64(x) + (1-weight)*current.sum[j]
+			}
+		}
 	}
-	nodes := map[key][]int64{}
-	for _, s := range sums {
-		nodes[key{s.Level, s.Last}] = s.Values
+	highest := bits.TrailingZeros64(number)
+	clear(e.runs[:min(highest, len(e.runs))])
+	for len(e.runs) <= highest {
+		e.runs = append(e.runs, run{})
 	}
-	var estimate func(level int, last uint64) (x []float64, variance float64)
-	estimate = func(level int, last uint64) ([]float64, float64) {
-		own, known := nodes[key{level, last}]
-		x, variance := make([]float64, size), 1.0
-		for i := range own {
-			x[i] = float64(own[i])
-		}
-		if level == 0 {
-			return x, variance
-		}
-		left, v := estimate(level-1, last-1<<(level-1))
-		right, w := estimate(level-1, last)
-		weight := (v + w) / (v + w + 1) // of its own value
-		if !known {
-			weight = 0
-		}
-		for i := range x {
-			x[i] = weight*x[i] + (1-weight)*(left[i]+right[i])
-		}
-		if !known {
-			return x, v + w
-		}
-		return x, 1 / (1 + 1/(v+w))
-	}
+	e.runs[highest] = current
+}
+
+// Sum returns the estimate, of so many numbers.
+func (e *Estimate) Sum(size int) []float64 {
 	total := make([]float64, size)
-	last := uint64(0)
-	for level := bits.Len64(number) - 1; level >= 0; level-- {
-		if number>>level&1 == 1 {
-			last += 1 << level
-			x, _ := estimate(level, last)
-			for i := range total {
-				total[i] += x[i]
+	for level := len(e.runs) - 1; level >= 0; level-- {
+		if r := e.runs[level]; e.number>>level&1 == 1 && len(r.sum) == size {
+			for j, x := range r.sum {
+				total[j] += x
 			}
 		}
 	}

@@ -83,6 +83,7 @@ func TestSumsAreThoseOfTheirRuns(t *testing.T) {
 	first := problem(random)
 	var all [][]int64
 	var sums []Sum
+	var estimate Estimate
 	var open []Node
 	for number := uint64(1); number < 1<<5; number++ {
 		p := problem(random)
@@ -123,7 +124,8 @@ func TestSumsAreThoseOfTheirRuns(t *testing.T) {
 				total[i] += float64(x)
 			}
 		}
-		for i, x := range Estimate(sums, number, p.Size()) {
+		estimate.Add(number, more, p.Size())
+		for i, x := range estimate.Sum(p.Size()) {
 			if math.Abs(x-total[i]) > 1e-6 {
 				t.Fatalf("after %d the estimate is off by %v", number, x-total[i])
 			}
@@ -141,16 +143,16 @@ func TestEstimatesUseWhatHalvesSay(t *testing.T) {
 	sampler, variance := exact.New(), 0.0
 	const runs = 400
 	for range runs {
-		var sums []Sum
+		var estimate Estimate
 		p.Open = nil
 		exactly := 0.0
 		for p.Number = 1; p.Number <= 16; p.Number++ {
-			var more []Sum
-			more, p.Open = Measure(p, sampler)
-			sums = append(sums, more...)
+			var sums []Sum
+			sums, p.Open = Measure(p, sampler)
+			estimate.Add(p.Number, sums, p.Size())
 			exactly += float64(p.Gradient()[0])
 		}
-		off := Estimate(sums, 16, p.Size())[0] - exactly
+		off := estimate.Sum(p.Size())[0] - exactly
 		variance += off * off / runs / p.Variance()
 	}
 	want := 1.0

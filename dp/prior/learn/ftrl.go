@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -20,9 +21,10 @@ type ftrl struct {
 	number uint64 // releases in it
 	period int64  // the budget period that the tree belongs to
 	window int64  // the last window it learned from
-	known  []dp.GradientSum
-	qs     []float64   // the quantiles of the tree
-	base   []parameter // their parameters when it began
+	sum    dp.GradientEstimate
+	known  []dp.GradientSum // of the runs that the tree is made of so far
+	qs     []float64        // the quantiles of the tree
+	base   []parameter      // their parameters when it began
 	now    map[float64]parameter
 }
 
@@ -113,7 +115,7 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 	}
 	if number == 1 {
 		l.tree++
-		l.known, l.qs, l.base, l.period = nil, nil, nil, w.Period.UnixNano()
+		l.sum, l.known, l.qs, l.base, l.period = dp.GradientEstimate{}, nil, nil, nil, w.Period.UnixNano()
 		for _, a := range r.Quantiles {
 			l.qs = append(l.qs, a.Q)
 		}
@@ -124,14 +126,16 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 		}
 	}
 	l.number, l.window, l.last = number, w.Start.UnixNano(), s.releaseID
-	l.known = append(l.known, r.Learned...)
+	l.sum.Add(number, r.Learned, len(before)*(2+len(s.config.names())))
+	highest := slices.MaxFunc(r.Learned, func(a, b dp.GradientSum) int { return cmp.Compare(a.Level, b.Level) })
+	l.known = append(slices.DeleteFunc(l.known, func(x dp.GradientSum) bool { return x.Level <= highest.Level }), highest)
 	l.follow(s)
 }
 
 // follow computes the parameters from the noisy sums: the regularised leader, x = base − rate/√number · Σ gradients.
 func (l *ftrl) follow(s *State) {
 	d := 1 + len(s.config.names())
-	estimate := dp.EstimateGradients(l.known, l.number, len(l.qs)*(d+1))
+	estimate := l.sum.Sum(len(l.qs) * (d + 1))
 	const unit = 2.0 / 1024 // of the sums, in the units of the loss
 	step := rate / math.Sqrt(float64(max(l.number, 1))) * unit
 	for j, q := range l.qs {

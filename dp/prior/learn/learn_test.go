@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -499,4 +500,34 @@ func TestATreeEndsWithItsPeriodAndItsQuantiles(t *testing.T) {
 	f(next(7), both, 3, 3, 0)
 	f(next(8), both, 3, 3, 1)
 	f(next(9), []float64{0.5, 0.75}, 3, 3, 0) // one is not known
+}
+
+// However long a tree is, its state is of the runs that it is made of, and as quickly made.
+func TestALongTreeHasASmallState(t *testing.T) {
+	g := linear(t)
+	s := state(t, Config{Learner: FTRL}, g)
+	for i := range 2 {
+		if err := s.Observe("", quarters(i), result(g, []float64{0.5}, 400)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const last = 20_000
+	for number := uint64(1); number <= last; number++ {
+		r := result(g, []float64{0.5}, 400)
+		for level := range bits.TrailingZeros64(number) + 1 {
+			r.Learned = append(r.Learned, dp.GradientSum{Level: level, Last: number, Values: []int64{1 << level, 0}})
+		}
+		w := quarters(2)
+		w.Start = w.Start.Add(time.Duration(number) * time.Second)
+		if err := s.Observe("", w, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := int64(0)
+	for _, x := range s.Proto().GetSums() {
+		total += x.GetValues()[0]
+	}
+	if n := len(s.Proto().GetSums()); n != bits.OnesCount(last) || total != last {
+		t.Errorf("the state has %d sums, of %d gradients", n, total)
+	}
 }
