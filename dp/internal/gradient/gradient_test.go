@@ -231,3 +231,22 @@ func TestWrongProblemsAreRefused(t *testing.T) {
 	f(func(p *Problem) { p.Features = nil })
 	f(func(p *Problem) { p.Quantiles[0].Phi = math.NaN() })
 }
+
+// What Check lets through has a gradient of at most the clip, whatever numbers there are and on whatever records.
+func FuzzGradient(f *testing.F) {
+	f.Add(0.0, 1.0, 0.0, 8.0, 1.0, int64(5e8), uint64(3), uint64(0))
+	f.Add(math.MaxFloat64, math.SmallestNonzeroFloat64, -1e300, 1e-300, 1e308, int64(999_999_999), uint64(math.MaxUint64), uint64(math.MaxUint64))
+	f.Fuzz(func(t *testing.T, theta, phi, origin, unit, feature float64, q int64, low, high uint64) {
+		p := &Problem{
+			Features: []float64{1, feature}, Levels: 3, Number: 1, Windows: 1, Rho: 1e7,
+			Quantiles: []Quantile{{Q: 5e8, Theta: []float64{theta, 0}, Phi: phi, Origin: origin, Unit: unit}, {Q: 1 + (q&math.MaxInt64)%999_999_999, Theta: []float64{0, theta}, Phi: 1, Unit: 1}},
+			Counts:    []Count{{3, low}, {60_000, high}},
+		}
+		if p.Check() != nil {
+			return
+		}
+		if g := p.Gradient(); len(g) != p.Size() || squared(g) > Lattice*Lattice {
+			t.Errorf("%+v has the gradient %v", p, g)
+		}
+	})
+}
