@@ -334,3 +334,24 @@ func TestNothingIsLearnedBeforeItIsDurable(t *testing.T) {
 		t.Errorf("the carry is %v, error %v", carry, err)
 	}
 }
+
+// A record that the stream has twice counts once: learners have seen as many answers as there are.
+func TestARecordCountsOnce(t *testing.T) {
+	a := releasers(t)(memory(t))
+	asked(t, a, 0, 1e9)
+	asked(t, a, 1, 1e9)
+	for id, e := range a.ledger.entries {
+		for range 2 {
+			if err := errors.Join(
+				a.ledger.take(&quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: e}}),
+				a.ledger.take(&quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Answer{Answer: a.ledger.answers[id]}}),
+			); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := a.ledger.answered["m"]; n != 2 || len(a.ledger.answered) != 1 {
+		t.Fatalf("%d answers", n)
+	}
+	learnedAs(t, asked(t, a, 2, 1e9), 2)
+}
