@@ -388,15 +388,20 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	if o.Confidence > 0 {
 		releases += runs(o.Confidence)
 	}
+	learning := uint64(0)
+	if l := o.Learn; l != nil { // each quantile is looked for among the records; noise is drawn for each number of a node of each level
+		const noise = 20
+		learning = 2*buckets*m + noise*m*uint64(l.Levels*(len(l.Features)+1))
+	}
 	if o.Estimator.counts() {
-		return node*buckets*releases + 2*m
+		return node*buckets*releases + 2*m + learning
 	}
 	measuring := uint64(0)
 	if o.measures() {
 		measuring = buckets + splits*m + node*(m+1)*(releases+6)
 	}
 	if o.Estimator.kind == adaptiveKind {
-		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + measuring
+		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + measuring + learning
 	}
 	m = uint64(o.Estimator.drawn(int(m)))
 	arity, _ := o.Estimator.tree(int(m))
@@ -414,10 +419,7 @@ func Work(o Options, g *sketch.Grid) uint64 {
 		const mixing = 4
 		work += uint64(recursive.Depth(int(max(m, 1)), arity)) * draws * buckets * mixing
 	}
-	if o.Learn != nil {
-		work += 2 * buckets * m
-	}
-	return work + measuring
+	return work + measuring + learning
 }
 
 // cuts returns a cut for each of the quantiles, ascending, and intervals of their rank errors if they are asked for.

@@ -35,6 +35,9 @@ type question struct {
 	opts   dp.Options
 	// prior is the name of a learner, "public", or empty for one that opts has.
 	prior string
+	// answers is how many answers of the metric that learner had seen, leader the last release whose gradient it had.
+	answers int
+	leader  string
 	// plain says that the question names no prior.
 	plain bool
 	// predicted is why the estimator was chosen, nil if it was asked for.
