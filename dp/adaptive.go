@@ -33,20 +33,32 @@ func (o Options) histograms(buckets int) *adaptive.Problem {
 	if answers.nanoRho > 0 {
 		p.Noise = tree.Gaussian
 	}
-	all := 8 * math.Cbrt(o.perNoise())
-	bins := func(rounds int) int {
-		if o.Estimator.bins > 0 {
-			return o.Estimator.bins
-		}
-		return int(min(max(all/float64(rounds), 4), adaptive.MaxBins))
-	}
 	if p.Rounds == 0 {
-		p.Rounds = 2
-		for p.Rounds < 4 && math.Pow(float64(bins(p.Rounds)), float64(p.Rounds)) < 4*float64(buckets) {
-			p.Rounds++
-		}
+		p.Rounds = o.rounds(buckets)
 	}
-	p.Bins = bins(p.Rounds)
+	if p.Bins == 0 {
+		p.Bins = o.binsOf(p.Rounds)
+	}
 	p.Shares = o.Estimator.shares(p.Rounds)
 	return p
+}
+
+// rounds returns how many rounds adaptive histograms on so many buckets have without a number of their own.
+func (o Options) rounds(buckets int) int {
+	rounds := 2
+	for ; rounds < 4; rounds++ {
+		bins := o.Estimator.bins
+		if bins == 0 {
+			bins = o.binsOf(rounds)
+		}
+		if math.Pow(float64(bins), float64(rounds)) >= 4*float64(buckets) {
+			break
+		}
+	}
+	return rounds
+}
+
+// binsOf returns how many bins each of so many rounds has without a number of its own.
+func (o Options) binsOf(rounds int) int {
+	return int(min(max(8*math.Cbrt(o.perNoise())/float64(rounds), 4), adaptive.MaxBins))
 }

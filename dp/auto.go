@@ -81,6 +81,9 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		if o.Estimator = e; o.Validate() != nil || e.bins >= g.Len() {
 			continue // not for so many quantiles, so small a budget, or the same as without bins
 		}
+		if e.rounds > 0 && e.rounds == o.rounds(g.Len()) {
+			continue // the same as without a number
+		}
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
@@ -92,12 +95,13 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
 		steps := uint64(rehearsalSteps)
 		if e.joint() { // which takes nearly all of what Work says
-			steps /= 8
+			steps /= 16
 		}
 		rehearsals := min(max(steps/Work(o, g), 2), maxRehearsals)
 		logMean, logMax := 0.0, 0.0
-		for _, s := range shapes {
-			for range rehearsals {
+		for _, lots := range shapes {
+			for r := range rehearsals {
+				s := lots[int(r)%len(lots)]
 				cuts, _ := o.cuts(s.Binned, asked, weights, sampler)
 				mean, most := s.rankErrors(asked, cuts)
 				logMean += math.Log1p(mean)
@@ -135,8 +139,8 @@ type shape struct {
 
 // shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, one is normal in its
 // probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth, one is log-normal with a median of a sixtieth and a deviation of e^1.5, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
-// proportion to 1, 1/2, 1/3, …
-func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
+// proportion to 1, 1/2, 1/3, …: other places for each rehearsal, since much depends on how near a quantile is to where a clump ends. Each shape is a list of data sets, one for a rehearsal, or one for all.
+func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 	total := 0.0
 	for _, w := range weights {
 		total += float64(w)
@@ -146,24 +150,27 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 		before[i+1] = before[i] + float64(w)/total
 	}
 	const width = 1. / 20
-	smooth := func(below func(u float64) float64) shape {
+	smooth := func(below func(u float64) float64) []shape {
 		shares := make([]float64, len(weights))
 		for i := range shares {
 			shares[i] = below(before[i+1]) - below(before[i])
 		}
-		return newShape(g, shares, records)
+		return []shape{newShape(g, shares, records)}
 	}
-	clumps := func(n int) shape {
-		random := rand.New(rand.NewPCG(uint64(n), 0))
-		shares := make([]float64, len(weights))
-		for k := range n {
-			u := random.Float64()
-			i := sort.Search(len(weights)-1, func(i int) bool { return before[i+1] > u })
-			shares[i] += 1 / float64(k+1)
+	clumps := func(n int) (all []shape) {
+		for lot := range maxRehearsals {
+			random := rand.New(rand.NewPCG(uint64(n), uint64(lot)))
+			shares := make([]float64, len(weights))
+			for k := range n {
+				u := random.Float64()
+				i := sort.Search(len(weights)-1, func(i int) bool { return before[i+1] > u })
+				shares[i] += 1 / float64(k+1)
+			}
+			all = append(all, newShape(g, shares, records))
 		}
-		return newShape(g, shares, records)
+		return all
 	}
-	return []shape{
+	return [][]shape{
 		smooth(func(u float64) float64 { return u }),
 		smooth(func(u float64) float64 { return math.Erf((u - 0.5) / width / math.Sqrt2) }),
 		smooth(func(u float64) float64 { return -math.Exp(-u / width) }),

@@ -78,7 +78,7 @@ func (o Options) prior() prior.Prior {
 }
 
 // shapes returns what estimators are compared on: the [shapes] of a prior, or those that have their quantiles where the priors of quantiles believe them, if they believe them in different places.
-func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, records uint64) []shape {
+func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, records uint64) [][]shape {
 	if _, ok := o.prior().(prior.ByQuantile); !ok {
 		return shapes(g, weights, records)
 	}
@@ -90,13 +90,13 @@ func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, rec
 		}
 		last = at
 	}
-	var all []shape
+	var all [][]shape
 	for _, belief := range []float64{0.1, 0.25, 0.5, 0.75, 0.9} { // each quantile lies where its prior has so much below
 		at := []float64{}
 		for _, p := range o.each {
 			at = append(at, position(p, belief))
 		}
-		all = append(all, shapeThrough(g, quantiles, at, records))
+		all = append(all, []shape{shapeThrough(g, quantiles, at, records)})
 	}
 	return all
 }

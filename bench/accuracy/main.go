@@ -50,7 +50,7 @@ func main() {
 	ms := flag.String("m", "1,3,9,29,99,199", "numbers of quantiles")
 	epsilons := flag.String("epsilon", "0.1,1,5", "privacy losses")
 	only := flag.String("only", "", "names of entrants, all others are left out, and descriptions of other estimators of ours, separated by semicolons")
-	reps := flag.Int("reps", 100, "repetitions of each cell")
+	reps := flag.Int("reps", 100, "repetitions of each cell, and more with few quantiles")
 	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")
 	data := flag.String("data", defaultData(), "folder with adult.csv.gz and books.csv.gz")
 	out := flag.String("out", "../docs", "folder of benchmarks.md and of the pictures; empty for none")
@@ -143,7 +143,7 @@ func (r *run) measure(d *dataset, c *cell) {
 		release := e.prepare(d, quantiles, c.epsilon)
 		result := &result{}
 		var times []time.Duration
-		for range r.reps {
+		for range r.reps * e.times(c.m) {
 			start := time.Now()
 			answers := release(random)
 			times = append(times, time.Since(start))
