@@ -113,7 +113,11 @@ func measure(p *Problem, edges []int, loss int64, s exact.NoiseSampler) Round {
 		for c.Bucket >= edges[bin+1] {
 			bin++
 		}
-		h.Counts = append(h.Counts, tree.Count{Bucket: bin, Records: c.Records})
+		if last := len(h.Counts) - 1; last >= 0 && h.Counts[last].Bucket == bin {
+			h.Counts[last].Records += c.Records
+		} else {
+			h.Counts = append(h.Counts, tree.Count{Bucket: bin, Records: c.Records})
+		}
 	}
 	return Round{edges, tree.Measure(h, s)[h.Levels-1], h.Deviation()}
 }
@@ -300,9 +304,13 @@ func step(sum, count, theta, stiff float64) float64 {
 	if sum == 0 { // a prior too small for float64
 		return 0
 	}
+	most := limit - theta
+	if sum*math.Exp(most)+stiff*limit <= count { // the root is beyond, maybe too far for exp
+		return most
+	}
 	d := 0.0
 	if sum+stiff*theta < count { // the root is above 0, and below where one of the two parts alone would be all of count
-		d = max(-theta, math.Log(max(count, 0)/sum))
+		d = min(max(-theta, math.Log(max(count, 0)/sum)), most)
 	}
 	for range 60 {
 		x := sum * math.Exp(d)

@@ -195,6 +195,80 @@ func TestStepSolvesItsEquation(t *testing.T) {
 	}
 }
 
+// Where a root is beyond what exp can reach the step goes to the limit.
+func TestStepsStayFinite(t *testing.T) {
+	for _, sum := range []float64{5e-324, 1e-310, 1e-300, 1, 1e19} {
+		for _, count := range []float64{-1e22, -1, 0, 1, 1e19, 1e22} {
+			for _, stiff := range []float64{1e-4, 1, 1e18} {
+				for _, theta := range []float64{-limit, 0, limit} {
+					if d := step(sum, count, theta, stiff); !(math.Abs(theta+d) <= limit+1e-9) {
+						t.Errorf("step(%v, %v, %v, %v) = %v", sum, count, theta, stiff, d)
+					}
+				}
+			}
+		}
+	}
+	if d := step(1e-310, 1e10, -limit, 1); d != 2*limit {
+		t.Errorf("step to far more records than there are is %v, want %v", d, 2*limit)
+	}
+}
+
+// A wildSampler gives counts that no noise would.
+type wildSampler struct {
+	exact.NoiseSampler
+	random *rand.Rand
+	kind   int
+	draws  int
+}
+
+func (s *wildSampler) Noisy(uint64, exact.Noise) int64 {
+	s.draws++
+	ends := [2]int64{math.MinInt64, math.MaxInt64}
+	switch x := int64(1) << s.random.IntN(63); s.kind {
+	case 0:
+		return ends[0]
+	case 1:
+		return ends[1]
+	case 2:
+		return ends[s.draws%2]
+	case 3:
+		return ends[s.random.IntN(2)]
+	default:
+		return x * (1 - 2*int64(s.draws%2))
+	}
+}
+
+// Whatever was measured, bins go from end to end, masses are numbers and cuts rise within the buckets.
+func TestNoCountsBreakTheFit(t *testing.T) {
+	random, s := seeded(t)
+	for i := range 2000 {
+		buckets := 1 + random.IntN(600)
+		p := spread(buckets)
+		for b := range p.Weights {
+			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(40))
+		}
+		if i%3 == 0 {
+			p.Weights[random.IntN(buckets)] = 1 << 62
+		}
+		p.Bins, p.Rounds, p.Epsilon, p.Contributions = 2+random.IntN(40), 1+random.IntN(MaxRounds), 16+random.Int64N(1<<random.IntN(39)), 1+random.Uint64N(1<<random.IntN(33))
+		f := Release(p, &wildSampler{s, random, i % 5, 0})
+		for _, r := range f.rounds {
+			if r.Edges[0] != 0 || r.Edges[len(r.Edges)-1] != buckets || len(r.Edges)-1 > p.Bins || !slices.IsSorted(r.Edges) || len(slices.Compact(slices.Clone(r.Edges))) != len(r.Edges) {
+				t.Fatalf("edges %v of %d buckets", r.Edges, buckets)
+			}
+		}
+		for _, m := range f.mass {
+			if !(m >= 0 && m <= 1e30) {
+				t.Fatalf("%d rounds of %d bins on %d buckets: masses %v", p.Rounds, p.Bins, buckets, f.mass)
+			}
+		}
+		cuts := f.Quantiles([]int64{1, tree.Unit / 4, tree.Unit / 2, tree.Unit - 1})
+		if !slices.IsSorted(cuts) || cuts[3] > uint64(buckets)<<tree.CellBits {
+			t.Fatalf("cuts %v of %d buckets", cuts, buckets)
+		}
+	}
+}
+
 // Records in one bucket of many, or a few, are found, and quantiles then have that bucket.
 func TestFindsBuckets(t *testing.T) {
 	random, s := seeded(t)
