@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -102,6 +103,39 @@ func TestAdaptiveHistogramsSpendWhatOptionsSay(t *testing.T) {
 	f("adaptive:rounds=2", Options{NanoRho: 3e9, Contributions: 2}, "[variance 2 variance 1]")
 	f("adaptive:rounds=2", Options{NanoRho: 12e9, Contributions: 2, Neighbours: ReplaceOne}, "[variance 2 variance 1]")
 	f("adaptive:rounds=2", Options{NanoRho: 6e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[variance 1/2 variance 1/4 variance 1/6]")
+}
+
+// A prior of each quantile has weights to be made for each, which the bound of the work counts, and which are made once.
+func TestWorkCountsThePriorsOfQuantiles(t *testing.T) {
+	text, o := "", Options{Epsilon: 1e9}
+	for i := range 20 {
+		q := float64(i+1) / 100
+		text += fmt.Sprintf(";%v=gaussian:location=%d,scale=3,robust=0.01", q, i)
+		o.Quantiles = append(o.Quantiles, q)
+	}
+	p, err := prior.Parse("each:" + text[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := linear(t, 0, 100, 1000)
+	for _, name := range []string{"adaptive", "density", "tree:bins=100", "tree"} {
+		if o.Estimator, err = ParseEstimator(name); err != nil {
+			t.Fatal(err)
+		}
+		o.Prior = nil
+		plain := Work(o, g)
+		o.Prior = p
+		want := uint64(2 * 20 * g.Len())
+		if name == "tree" { // which has no use for a prior
+			want = 0
+		}
+		if more := Work(o, g) - plain; more != want {
+			t.Errorf("%s: %d steps for the priors of 20 quantiles, want %d", name, more, want)
+		}
+		if checked, _, err := o.checkOn(g); err != nil || checked.each != nil {
+			t.Errorf("%s: %d priors of quantiles are made that nobody reads, error %v", name, len(checked.each), err)
+		}
+	}
 }
 
 // What Validate lets through no grid and no data make a panic of, after it was paid for: extreme budgets, shares and contributions on few and many buckets.
