@@ -312,11 +312,11 @@ func step(sum, count, theta, stiff float64) float64 {
 	if sum+stiff*theta < count { // the root is above 0, and below where one of the two parts alone would be all of count
 		d = min(max(-theta, math.Log(max(count, 0)/sum)), most)
 	}
-	for range 60 {
+	for range 80 { // far above the root a step is 1, and 60 of them are between the limits
 		x := sum * math.Exp(d)
 		change := (x + stiff*(theta+d) - count) / (x + stiff)
 		d -= change
-		if math.Abs(change) < 1e-6 {
+		if math.Abs(change) < 1e-6 || theta+d < -limit {
 			break
 		}
 	}

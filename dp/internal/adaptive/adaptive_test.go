@@ -128,7 +128,7 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 			at = append(at, int(math.Abs(random.NormFloat64())*100)%1000)
 		}
 		p := spread(1000, at...)
-		p.Epsilon, p.Bins, p.Rounds = tree.Unit/5, 5, 3
+		p.Epsilon, p.Bins, p.Rounds, p.Shares = tree.Unit/5, 5, 3, []uint64{1, 2, 4}
 		for b := range p.Weights {
 			p.Weights[b] = 1 + random.Uint64N(100)
 		}
@@ -178,6 +178,35 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 	}
 }
 
+// The number of records is the mean of what the rounds say, each weighing the less the more noise its sum has.
+func TestRecordsAreTheBestMean(t *testing.T) {
+	f := &Fit{rounds: []Round{{Counts: []int64{100, -20}, Deviation: 1}, {Counts: []int64{30, 10, 0, 0}, Deviation: 2}}}
+	if n, want := f.records(), (80./2+40./16)/(1./2+1./16); math.Abs(n-want) > 1e-9 {
+		t.Errorf("%v records, want %v", n, want)
+	}
+	f.rounds[0].Counts[1] = -5000
+	if n := f.records(); n != 1 {
+		t.Errorf("%v records where counts say fewer than none, want 1", n)
+	}
+}
+
+// Where counts show nothing some bins lie all the same.
+func TestSomeBinsLieAsThePriorSays(t *testing.T) {
+	p := spread(1000)
+	p.Bins = 320
+	f := newFit(p)
+	f.edges, f.mass = []int{0, 500, 1000}, []float64{1e9, 0}
+	bins := 0
+	for _, e := range f.bins() {
+		if e > 500 && e < 1000 {
+			bins++
+		}
+	}
+	if bins < 4 || bins > 6 { // half of a thirty-second of them
+		t.Errorf("%d bins begin where no records were found, want about 5", bins)
+	}
+}
+
 func TestStepSolvesItsEquation(t *testing.T) {
 	random, _ := seeded(t)
 	for range 100_000 {
@@ -207,6 +236,9 @@ func TestStepsStayFinite(t *testing.T) {
 				}
 			}
 		}
+	}
+	if d := step(2.71549189174834e+28, -0.1334467791159131, limit, 0.1344140179859325); d != -2*limit { // some sixty steps of Newton's
+		t.Errorf("step to far fewer records than there are is %v, want %v", d, -2*limit)
 	}
 	if d := step(1e-310, 1e10, -limit, 1); d != 2*limit {
 		t.Errorf("step to far more records than there are is %v, want %v", d, 2*limit)
@@ -241,7 +273,7 @@ func (s *wildSampler) Noisy(uint64, exact.Noise) int64 {
 // Whatever was measured, bins go from end to end, masses are numbers and cuts rise within the buckets.
 func TestNoCountsBreakTheFit(t *testing.T) {
 	random, s := seeded(t)
-	for i := range 2000 {
+	for i := range 1000 {
 		buckets := 1 + random.IntN(600)
 		p := spread(buckets)
 		for b := range p.Weights {
@@ -347,6 +379,23 @@ func TestBetweenCountsEveryRecord(t *testing.T) {
 		}
 		if got != want {
 			t.Fatalf("%d records between cuts, want %d", got, want)
+		}
+	}
+}
+
+// Each record of a divided bucket has a lot of its own: the records before a cut are binomial, not a share.
+func TestBetweenDrawsLots(t *testing.T) {
+	_, s := seeded(t)
+	const releases, n = 2000, 400
+	for _, eighths := range []uint64{1, 4, 7} {
+		mean, square, share := 0.0, 0.0, float64(eighths)/8
+		for range releases {
+			x := float64(Between([]tree.Count{{Bucket: 3, Records: n}}, []uint64{3<<tree.CellBits + eighths<<(tree.CellBits-3)}, s)[0])
+			mean, square = mean+x/releases, square+x*x/releases
+		}
+		want := n * share * (1 - share)
+		if v := square - mean*mean; math.Abs(mean-n*share) > 6*math.Sqrt(want/releases) || math.Abs(v-want) > 0.25*want {
+			t.Errorf("before %d eighths of a bucket with %d records are %v with variance %v, want %v with %v", eighths, n, mean, v, n*share, want)
 		}
 	}
 }
