@@ -105,6 +105,56 @@ func TestAdaptiveHistogramsSpendWhatOptionsSay(t *testing.T) {
 	f("adaptive:rounds=2", Options{NanoRho: 6e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[variance 1/2 variance 1/4 variance 1/6]")
 }
 
+// Intervals hold where records lie in few buckets, at the ends of the grid too, and where there are none.
+func TestRankErrorsOfAdaptiveHistogramsHoldAtTheEnds(t *testing.T) {
+	g := linear(t, 0, 1, 62)
+	last := g.Len() - 1
+	f := func(name string, o Options, records map[int]uint64) {
+		t.Helper()
+		s, before := sketch.NewBinned(g), make([]float64, g.Len()+1)
+		for b := range g.Len() {
+			if err := s.AddBucket(b, records[b]); err != nil {
+				t.Fatal(err)
+			}
+			before[b+1] = before[b] + float64(records[b])
+		}
+		o.Estimator, o.Quantiles, o.Confidence, o.ConfidenceShare = Estimator{kind: adaptiveKind, power: 1}, []float64{1e-9, 0.01, 0.5, 0.99, 1 - 1e-9}, 0.8, 0.5
+		_, weights, err := o.checkOn(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nominal, err := o.nominal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, releases := 0, 200
+		for range releases {
+			cuts, intervals := o.cuts(s, nominal, weights, exact.New())
+			good := true
+			for j, cut := range cuts {
+				b, target := int(min(cut>>levels, uint64(last))), o.Quantiles[j]*before[g.Len()]
+				if cut == uint64(g.Len())<<levels { // the top has one rank
+					b = g.Len()
+				}
+				good = good && before[b]-target <= intervals[j].High+1e-6 && before[min(b+1, g.Len())]-target >= intervals[j].Low-1e-6
+			}
+			if good {
+				held++
+			}
+		}
+		if least := 0.8*200 - 4*math.Sqrt(200*0.8*0.2); float64(held) < least {
+			t.Errorf("%s: the intervals held in %d of %d releases, fewer than %.0f", name, held, releases, least)
+		}
+		t.Logf("%s: the intervals held in %d of %d releases", name, held, releases)
+	}
+	f("none", Options{Epsilon: 1e9}, nil)
+	f("one", Options{Epsilon: 1e8}, map[int]uint64{last: 1})
+	f("the first bucket", Options{Epsilon: 1e9}, map[int]uint64{0: 1000})
+	f("the last bucket", Options{Epsilon: 1e9}, map[int]uint64{last: 1000})
+	f("both", Options{NanoRho: 1e7}, map[int]uint64{0: 100_000, last: 100_000})
+	f("three ties", Options{Epsilon: 1e8, Contributions: 2}, map[int]uint64{10: 3000, 11: 1, 12: 500, 40: 3000})
+}
+
 // A prior of each quantile has weights to be made for each, which the bound of the work counts, and which are made once.
 func TestWorkCountsThePriorsOfQuantiles(t *testing.T) {
 	text, o := "", Options{Epsilon: 1e9}
