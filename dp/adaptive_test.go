@@ -105,6 +105,28 @@ func TestAdaptiveHistogramsSpendWhatOptionsSay(t *testing.T) {
 	f("adaptive:rounds=2", Options{NanoRho: 6e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[variance 1/2 variance 1/4 variance 1/6]")
 }
 
+// Auto rehearses adaptive histograms of two rounds only where they are not those without a number of rounds.
+func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
+	f := func(records uint64, want int) {
+		t.Helper()
+		all, err := (Options{Quantiles: []float64{0.5}, Epsilon: 1e8, Records: records}).Choose(linear(t, 0, 1, 1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, p := range all {
+			if p.Estimator.kind == adaptiveKind {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%d records: adaptive histograms are rehearsed %d times, want %d: %v", records, got, want, all)
+		}
+	}
+	f(1000, 2)
+	f(1<<30, 1)
+}
+
 // Intervals hold where records lie in few buckets, at the ends of the grid too, and where there are none.
 func TestRankErrorsOfAdaptiveHistogramsHoldAtTheEnds(t *testing.T) {
 	g := linear(t, 0, 1, 62)

@@ -318,6 +318,21 @@ func TestFindsBuckets(t *testing.T) {
 	}
 }
 
+// Within an atom, and within a bucket, a quantile is as far as its share of the prior's weight.
+func TestCutsFollowThePriorWithinAtoms(t *testing.T) {
+	p := spread(4)
+	p.Weights = []uint64{1, 3, 2, 2}
+	f := newFit(p)
+	f.edges, f.mass = []int{0, 2, 4}, []float64{4, 12}
+	const cells = 1 << tree.CellBits
+	want := []uint64{cells / 2, cells + cells/2, 2*cells + cells/3*2, 3*cells + cells/3}
+	for j, cut := range f.Quantiles([]int64{tree.Unit / 32, tree.Unit / 32 * 5, tree.Unit / 2, tree.Unit / 4 * 3}) {
+		if math.Abs(float64(cut)-float64(want[j])) > 1e-6*cells {
+			t.Errorf("quantile %d is at %v buckets, want %v", j, float64(cut)/cells, float64(want[j])/cells)
+		}
+	}
+}
+
 func TestCutsRiseAndStayInside(t *testing.T) {
 	random, s := seeded(t)
 	for range 300 {
