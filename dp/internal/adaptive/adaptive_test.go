@@ -318,6 +318,21 @@ func TestFindsBuckets(t *testing.T) {
 	}
 }
 
+// Records are found where the prior has one part in 2⁶¹, on either side of where it has all.
+func TestFindsRecordsWhereThePriorHasNextToNothing(t *testing.T) {
+	_, s := seeded(t)
+	for heavy, bucket := range map[int]int{0: 60, 99: 30} {
+		p := spread(100)
+		p.Weights[heavy] = 1 << 61
+		p.Counts = []tree.Count{{Bucket: bucket, Records: 100_000}}
+		for _, cut := range Release(p, s).Quantiles([]int64{tree.Unit / 10, tree.Unit / 2, tree.Unit / 10 * 9}) {
+			if at := int(cut >> tree.CellBits); at != bucket {
+				t.Errorf("all weight in bucket %d: records in bucket %d, want %d", heavy, at, bucket)
+			}
+		}
+	}
+}
+
 // Within an atom, and within a bucket, a quantile is as far as its share of the prior's weight.
 func TestCutsFollowThePriorWithinAtoms(t *testing.T) {
 	p := spread(4)
@@ -339,7 +354,7 @@ func TestCutsRiseAndStayInside(t *testing.T) {
 		buckets := 1 + random.IntN(100)
 		p := spread(buckets)
 		for b := range buckets {
-			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(55)) // up to where a prior is too small for float64
+			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(55)) // up to where a prior is next to nothing
 			if random.IntN(3) == 0 {
 				p.Counts = append(p.Counts, tree.Count{Bucket: b, Records: random.Uint64N(1 << random.IntN(60))})
 			}
