@@ -128,7 +128,7 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 			at = append(at, int(math.Abs(random.NormFloat64())*100)%1000)
 		}
 		p := spread(1000, at...)
-		p.Epsilon, p.Bins, p.Rounds, p.Shares = tree.Unit/5, 5, 3, []uint64{1, 2, 4}
+		p.Epsilon, p.Bins, p.Rounds, p.Shares = tree.Unit/5, 5, 3, []uint64{2, 4, 1}
 		for b := range p.Weights {
 			p.Weights[b] = 1 + random.Uint64N(100)
 		}
@@ -188,6 +188,21 @@ func TestRecordsAreTheBestMean(t *testing.T) {
 	if n := f.records(); n != 1 {
 		t.Errorf("%v records where counts say fewer than none, want 1", n)
 	}
+}
+
+// The first bins weigh the same in the prior, to the nearest bucket.
+func TestFirstBinsDivideThePrior(t *testing.T) {
+	f := func(weights []uint64, bins int, want ...int) {
+		t.Helper()
+		if got := newFit(&Problem{Weights: weights, Bins: bins}).bins(); !slices.Equal(got, want) {
+			t.Errorf("bins %v, want %v", got, want)
+		}
+	}
+	f(slices.Repeat([]uint64{1}, 100), 4, 0, 25, 50, 75, 100)
+	f([]uint64{1, 1, 4, 9, 1, 1}, 2, 0, 3, 6)
+	f([]uint64{1, 1, 1, 9, 8, 2}, 2, 0, 4, 6)
+	f([]uint64{1, 1}, 10, 0, 1, 2)
+	f([]uint64{7}, 3, 0, 1)
 }
 
 // Where counts show nothing some bins lie all the same.
