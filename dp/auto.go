@@ -91,6 +91,11 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			continue
 		}
 		o.Learn = nil
+		if usual := o; e.rounds > 0 {
+			if usual.Estimator.rounds = 0; usual.histograms(g.Len()).Rounds == e.rounds {
+				continue // the same as without rounds
+			}
+		}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
 		steps := uint64(rehearsalSteps)

@@ -239,8 +239,10 @@ func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 		weights, err := prior.Uniform().Weights(g)
 		return o, weights, err
 	}
-	if o.each, err = o.priors(g, distinct(nominal)); err != nil {
-		return o, nil, err
+	if o.Estimator.kind != adaptiveKind && !o.Estimator.counts() { // which have one prior for all quantiles
+		if o.each, err = o.priors(g, distinct(nominal)); err != nil {
+			return o, nil, err
+		}
 	}
 	if _, ok := o.Prior.(prior.ByQuantile); ok && (o.Estimator.kind == recursiveKind || o.Estimator.kind == independentKind) {
 		return o, nil, nil // who has a prior for each quantile needs no weights for all of them
@@ -393,15 +395,19 @@ func Work(o Options, g *sketch.Grid) uint64 {
 		const noise = 20
 		learning = 2*buckets*m + noise*m*uint64(l.Levels*(len(l.Features)+1))
 	}
+	weighing := uint64(0)
+	if _, ok := o.prior().(prior.ByQuantile); ok && (o.Estimator.kind != treeKind || o.Estimator.bins > 0) { // the mean of the priors of quantiles
+		weighing = 2 * buckets * m
+	}
 	if o.Estimator.counts() {
-		return node*buckets*releases + 2*m + learning
+		return node*buckets*releases + 2*m + weighing + learning
 	}
 	measuring := uint64(0)
 	if o.measures() {
 		measuring = buckets + splits*m + node*(m+1)*(releases+6)
 	}
 	if o.Estimator.kind == adaptiveKind {
-		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + measuring + learning
+		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + weighing + measuring + learning
 	}
 	m = uint64(o.Estimator.drawn(int(m)))
 	arity, _ := o.Estimator.tree(int(m))

@@ -113,7 +113,11 @@ func measure(p *Problem, edges []int, loss int64, s exact.NoiseSampler) Round {
 		for c.Bucket >= edges[bin+1] {
 			bin++
 		}
-		h.Counts = append(h.Counts, tree.Count{Bucket: bin, Records: c.Records})
+		if last := len(h.Counts) - 1; last >= 0 && h.Counts[last].Bucket == bin {
+			h.Counts[last].Records += c.Records
+		} else {
+			h.Counts = append(h.Counts, tree.Count{Bucket: bin, Records: c.Records})
+		}
 	}
 	return Round{edges, tree.Measure(h, s)[h.Levels-1], h.Deviation()}
 }
@@ -151,7 +155,7 @@ const (
 // θ = (count − x of the bin)·σ̄/(stiffness·σ²): one bin after the other gets the θ for which that is so.
 type Fit struct {
 	problem *Problem
-	before  []float64 // the prior's probability before each bucket, and of all
+	before  []uint64 // the prior's weight before each bucket, and of all
 	rounds  []Round
 	theta   [][]float64 // by round and bin
 	edges   []int       // of atoms, buckets that no round's bins divide: atom i is from edges[i] to before edges[i+1]
@@ -159,19 +163,20 @@ type Fit struct {
 }
 
 func newFit(p *Problem) *Fit {
-	f := &Fit{problem: p, before: make([]float64, len(p.Weights)+1), edges: []int{0, len(p.Weights)}, mass: []float64{1}}
+	f := &Fit{problem: p, before: make([]uint64, len(p.Weights)+1), edges: []int{0, len(p.Weights)}, mass: []float64{1}}
 	for i, w := range p.Weights {
-		f.before[i+1] = f.before[i] + float64(w)
-	}
-	total := f.before[len(p.Weights)]
-	for i := range f.before {
-		f.before[i] /= total
+		f.before[i+1] = f.before[i] + w
 	}
 	return f
 }
 
+// within returns the prior's probability of the buckets from one to before another: of whole numbers, since next to 1 little probabilities are too small for float64.
+func (f *Fit) within(from, to int) float64 {
+	return float64(f.before[to]-f.before[from]) / float64(f.before[len(f.before)-1])
+}
+
 // share returns the prior's probability of an atom.
-func (f *Fit) share(atom int) float64 { return f.before[f.edges[atom+1]] - f.before[f.edges[atom]] }
+func (f *Fit) share(atom int) float64 { return f.within(f.edges[atom], f.edges[atom+1]) }
 
 // bins returns the edges of at most so many bins as the problem says, whose records are about as many each: by the distribution so far, and for a small share by the prior.
 func (f *Fit) bins() []int {
@@ -185,11 +190,11 @@ func (f *Fit) bins() []int {
 		share := (1-spare)*m/total + spare*f.share(i)
 		for ; next < f.problem.Bins && below+share >= float64(next)/float64(f.problem.Bins); next++ {
 			part := (float64(next)/float64(f.problem.Bins) - below) / share
-			at := f.before[f.edges[i]] + part*f.share(i)
+			at := part * f.share(i) // from the atom's start
 			// The edge of a bucket that is nearest in the prior.
 			from := f.edges[i]
-			edge := from + sort.Search(f.edges[i+1]-from, func(k int) bool { return f.before[from+k+1] > at })
-			if edge < f.edges[i+1] && f.before[edge+1]-at < at-f.before[edge] {
+			edge := from + sort.Search(f.edges[i+1]-from, func(k int) bool { return f.within(from, from+k+1) > at })
+			if edge < f.edges[i+1] && f.within(from, edge+1)-at < at-f.within(from, edge) {
 				edge++
 			}
 			if edge > edges[len(edges)-1] && edge < buckets {
@@ -297,18 +302,22 @@ func (f *Fit) scale(n float64) {
 // step returns the d for which sum·exp(d) + stiff·(theta + d) = count, or the nearest with theta + d within the limit. It is found by Newton's method, which for a convex function that rises
 // goes down to the root from any point above it.
 func step(sum, count, theta, stiff float64) float64 {
-	if sum == 0 { // a prior too small for float64
+	if sum == 0 { // too small for float64
 		return 0
+	}
+	most := limit - theta
+	if sum*math.Exp(most)+stiff*limit <= count { // the root is beyond, maybe too far for exp
+		return most
 	}
 	d := 0.0
 	if sum+stiff*theta < count { // the root is above 0, and below where one of the two parts alone would be all of count
-		d = max(-theta, math.Log(max(count, 0)/sum))
+		d = min(max(-theta, math.Log(max(count, 0)/sum)), most)
 	}
-	for range 60 {
+	for range 80 { // far above the root a step is 1, and 60 of them are between the limits
 		x := sum * math.Exp(d)
 		change := (x + stiff*(theta+d) - count) / (x + stiff)
 		d -= change
-		if math.Abs(change) < 1e-6 {
+		if math.Abs(change) < 1e-6 || theta+d < -limit {
 			break
 		}
 	}
@@ -328,9 +337,9 @@ func (f *Fit) Quantiles(quantiles []int64) []uint64 {
 		target := float64(q) / tree.Unit * before[len(f.mass)]
 		i := sort.Search(len(f.mass)-1, func(i int) bool { return before[i+1] >= target })
 		from, to := f.edges[i], f.edges[i+1]
-		at := f.before[from] + part(before[i], target, before[i+1])*f.share(i)
-		b := from + sort.Search(to-from-1, func(k int) bool { return f.before[from+k+1] >= at })
-		cuts[j] = uint64(b)<<tree.CellBits + uint64(part(f.before[b], at, f.before[b+1])*cells)
+		at := part(before[i], target, before[i+1]) * f.share(i)
+		b := from + sort.Search(to-from-1, func(k int) bool { return f.within(from, from+k+1) >= at })
+		cuts[j] = uint64(b)<<tree.CellBits + uint64(part(f.within(from, b), at, f.within(from, b+1))*cells)
 	}
 	return cuts
 }

@@ -128,7 +128,7 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 			at = append(at, int(math.Abs(random.NormFloat64())*100)%1000)
 		}
 		p := spread(1000, at...)
-		p.Epsilon, p.Bins, p.Rounds = tree.Unit/5, 5, 3
+		p.Epsilon, p.Bins, p.Rounds, p.Shares = tree.Unit/5, 5, 3, []uint64{2, 4, 1}
 		for b := range p.Weights {
 			p.Weights[b] = 1 + random.Uint64N(100)
 		}
@@ -178,6 +178,50 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 	}
 }
 
+// The number of records is the mean of what the rounds say, each weighing the less the more noise its sum has.
+func TestRecordsAreTheBestMean(t *testing.T) {
+	f := &Fit{rounds: []Round{{Counts: []int64{100, -20}, Deviation: 1}, {Counts: []int64{30, 10, 0, 0}, Deviation: 2}}}
+	if n, want := f.records(), (80./2+40./16)/(1./2+1./16); math.Abs(n-want) > 1e-9 {
+		t.Errorf("%v records, want %v", n, want)
+	}
+	f.rounds[0].Counts[1] = -5000
+	if n := f.records(); n != 1 {
+		t.Errorf("%v records where counts say fewer than none, want 1", n)
+	}
+}
+
+// The first bins weigh the same in the prior, to the nearest bucket.
+func TestFirstBinsDivideThePrior(t *testing.T) {
+	f := func(weights []uint64, bins int, want ...int) {
+		t.Helper()
+		if got := newFit(&Problem{Weights: weights, Bins: bins}).bins(); !slices.Equal(got, want) {
+			t.Errorf("bins %v, want %v", got, want)
+		}
+	}
+	f(slices.Repeat([]uint64{1}, 100), 4, 0, 25, 50, 75, 100)
+	f([]uint64{1, 1, 4, 9, 1, 1}, 2, 0, 3, 6)
+	f([]uint64{1, 1, 1, 9, 8, 2}, 2, 0, 4, 6)
+	f([]uint64{1, 1}, 10, 0, 1, 2)
+	f([]uint64{7}, 3, 0, 1)
+}
+
+// Where counts show nothing some bins lie all the same.
+func TestSomeBinsLieAsThePriorSays(t *testing.T) {
+	p := spread(1000)
+	p.Bins = 320
+	f := newFit(p)
+	f.edges, f.mass = []int{0, 500, 1000}, []float64{1e9, 0}
+	bins := 0
+	for _, e := range f.bins() {
+		if e > 500 && e < 1000 {
+			bins++
+		}
+	}
+	if bins < 4 || bins > 6 { // half of a thirty-second of them
+		t.Errorf("%d bins begin where no records were found, want about 5", bins)
+	}
+}
+
 func TestStepSolvesItsEquation(t *testing.T) {
 	random, _ := seeded(t)
 	for range 100_000 {
@@ -191,6 +235,83 @@ func TestStepSolvesItsEquation(t *testing.T) {
 		case off < -limit+1e-9 && at > -1e-6*scale, off > limit-1e-9 && at < 1e-6*scale: // the root is beyond
 		case math.Abs(at) > 1e-5*scale:
 			t.Fatalf("step(%v, %v, %v, %v) = %v leaves %v", sum, count, theta, stiff, d, at)
+		}
+	}
+}
+
+// Where a root is beyond what exp can reach the step goes to the limit.
+func TestStepsStayFinite(t *testing.T) {
+	for _, sum := range []float64{5e-324, 1e-310, 1e-300, 1, 1e19} {
+		for _, count := range []float64{-1e22, -1, 0, 1, 1e19, 1e22} {
+			for _, stiff := range []float64{1e-4, 1, 1e18} {
+				for _, theta := range []float64{-limit, 0, limit} {
+					if d := step(sum, count, theta, stiff); !(math.Abs(theta+d) <= limit+1e-9) {
+						t.Errorf("step(%v, %v, %v, %v) = %v", sum, count, theta, stiff, d)
+					}
+				}
+			}
+		}
+	}
+	if d := step(2.71549189174834e+28, -0.1334467791159131, limit, 0.1344140179859325); d != -2*limit { // some sixty steps of Newton's
+		t.Errorf("step to far fewer records than there are is %v, want %v", d, -2*limit)
+	}
+	if d := step(1e-310, 1e10, -limit, 1); d != 2*limit {
+		t.Errorf("step to far more records than there are is %v, want %v", d, 2*limit)
+	}
+}
+
+// A wildSampler gives counts that no noise would.
+type wildSampler struct {
+	exact.NoiseSampler
+	random *rand.Rand
+	kind   int
+	draws  int
+}
+
+func (s *wildSampler) Noisy(uint64, exact.Noise) int64 {
+	s.draws++
+	ends := [2]int64{math.MinInt64, math.MaxInt64}
+	switch x := int64(1) << s.random.IntN(63); s.kind {
+	case 0:
+		return ends[0]
+	case 1:
+		return ends[1]
+	case 2:
+		return ends[s.draws%2]
+	case 3:
+		return ends[s.random.IntN(2)]
+	default:
+		return x * (1 - 2*int64(s.draws%2))
+	}
+}
+
+// Whatever was measured, bins go from end to end, masses are numbers and cuts rise within the buckets.
+func TestNoCountsBreakTheFit(t *testing.T) {
+	random, s := seeded(t)
+	for i := range 1000 {
+		buckets := 1 + random.IntN(600)
+		p := spread(buckets)
+		for b := range p.Weights {
+			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(40))
+		}
+		if i%3 == 0 {
+			p.Weights[random.IntN(buckets)] = 1 << 62
+		}
+		p.Bins, p.Rounds, p.Epsilon, p.Contributions = 2+random.IntN(40), 1+random.IntN(MaxRounds), 16+random.Int64N(1<<random.IntN(39)), 1+random.Uint64N(1<<random.IntN(33))
+		f := Release(p, &wildSampler{s, random, i % 5, 0})
+		for _, r := range f.rounds {
+			if r.Edges[0] != 0 || r.Edges[len(r.Edges)-1] != buckets || len(r.Edges)-1 > p.Bins || !slices.IsSorted(r.Edges) || len(slices.Compact(slices.Clone(r.Edges))) != len(r.Edges) {
+				t.Fatalf("edges %v of %d buckets", r.Edges, buckets)
+			}
+		}
+		for _, m := range f.mass {
+			if !(m >= 0 && m <= 1e30) {
+				t.Fatalf("%d rounds of %d bins on %d buckets: masses %v", p.Rounds, p.Bins, buckets, f.mass)
+			}
+		}
+		cuts := f.Quantiles([]int64{1, tree.Unit / 4, tree.Unit / 2, tree.Unit - 1})
+		if !slices.IsSorted(cuts) || cuts[3] > uint64(buckets)<<tree.CellBits {
+			t.Fatalf("cuts %v of %d buckets", cuts, buckets)
 		}
 	}
 }
@@ -212,13 +333,43 @@ func TestFindsBuckets(t *testing.T) {
 	}
 }
 
+// Records are found where the prior has one part in 2⁶¹, on either side of where it has all.
+func TestFindsRecordsWhereThePriorHasNextToNothing(t *testing.T) {
+	_, s := seeded(t)
+	for heavy, bucket := range map[int]int{0: 60, 99: 30} {
+		p := spread(100)
+		p.Weights[heavy] = 1 << 61
+		p.Counts = []tree.Count{{Bucket: bucket, Records: 100_000}}
+		for _, cut := range Release(p, s).Quantiles([]int64{tree.Unit / 10, tree.Unit / 2, tree.Unit / 10 * 9}) {
+			if at := int(cut >> tree.CellBits); at != bucket {
+				t.Errorf("all weight in bucket %d: records in bucket %d, want %d", heavy, at, bucket)
+			}
+		}
+	}
+}
+
+// Within an atom, and within a bucket, a quantile is as far as its share of the prior's weight.
+func TestCutsFollowThePriorWithinAtoms(t *testing.T) {
+	p := spread(4)
+	p.Weights = []uint64{1, 3, 2, 2}
+	f := newFit(p)
+	f.edges, f.mass = []int{0, 2, 4}, []float64{4, 12}
+	const cells = 1 << tree.CellBits
+	want := []uint64{cells / 2, cells + cells/2, 2*cells + cells/3*2, 3*cells + cells/3}
+	for j, cut := range f.Quantiles([]int64{tree.Unit / 32, tree.Unit / 32 * 5, tree.Unit / 2, tree.Unit / 4 * 3}) {
+		if math.Abs(float64(cut)-float64(want[j])) > 1e-6*cells {
+			t.Errorf("quantile %d is at %v buckets, want %v", j, float64(cut)/cells, float64(want[j])/cells)
+		}
+	}
+}
+
 func TestCutsRiseAndStayInside(t *testing.T) {
 	random, s := seeded(t)
 	for range 300 {
 		buckets := 1 + random.IntN(100)
 		p := spread(buckets)
 		for b := range buckets {
-			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(55)) // up to where a prior is too small for float64
+			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(55)) // up to where a prior is next to nothing
 			if random.IntN(3) == 0 {
 				p.Counts = append(p.Counts, tree.Count{Bucket: b, Records: random.Uint64N(1 << random.IntN(60))})
 			}
@@ -273,6 +424,23 @@ func TestBetweenCountsEveryRecord(t *testing.T) {
 		}
 		if got != want {
 			t.Fatalf("%d records between cuts, want %d", got, want)
+		}
+	}
+}
+
+// Each record of a divided bucket has a lot of its own: the records before a cut are binomial, not a share.
+func TestBetweenDrawsLots(t *testing.T) {
+	_, s := seeded(t)
+	const releases, n = 2000, 400
+	for _, eighths := range []uint64{1, 4, 7} {
+		mean, square, share := 0.0, 0.0, float64(eighths)/8
+		for range releases {
+			x := float64(Between([]tree.Count{{Bucket: 3, Records: n}}, []uint64{3<<tree.CellBits + eighths<<(tree.CellBits-3)}, s)[0])
+			mean, square = mean+x/releases, square+x*x/releases
+		}
+		want := n * share * (1 - share)
+		if v := square - mean*mean; math.Abs(mean-n*share) > 6*math.Sqrt(want/releases) || math.Abs(v-want) > 0.25*want {
+			t.Errorf("before %d eighths of a bucket with %d records are %v with variance %v, want %v with %v", eighths, n, mean, v, n*share, want)
 		}
 	}
 }
