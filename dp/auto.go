@@ -81,9 +81,6 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		if o.Estimator = e; o.Validate() != nil || e.bins >= g.Len() {
 			continue // not for so many quantiles, so small a budget, or the same as without bins
 		}
-		if e.rounds > 0 && e.rounds == o.rounds(g.Len()) {
-			continue // the same as without a number
-		}
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
@@ -91,10 +88,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			continue
 		}
 		o.Learn = nil
-		if usual := o; e.rounds > 0 {
-			if usual.Estimator.rounds = 0; usual.histograms(g.Len()).Rounds == e.rounds {
-				continue // the same as without rounds
-			}
+		if e.rounds > 0 && e.rounds == o.rounds(g.Len()) {
+			continue // the same as without rounds
 		}
 		// Pseudorandom bits from a fixed seed: nothing here is secret, and the choice must be the same each time.
 		sampler := exact.NewFrom(rand.NewChaCha8([32]byte{}))
