@@ -102,6 +102,7 @@ type sequence struct {
 	n, m     int
 	epsilon  float64
 	rho      bool // spend what (ε, 10⁻⁶) gives instead
+	law      bool // errors of the one quantile are means over the draw instead of the draw's
 	windows  int
 	reps     int
 	seed     uint64
@@ -149,7 +150,16 @@ func (q sequence) run() [][]gap {
 				} else {
 					r = must(dp.Release(data, o))
 				}
-				sums[rep][k][t] = gapOf(data, r, o.Prior)
+				x := gapOf(data, r, o.Prior)
+				if q.law {
+					p := prior.Uniform()
+					if o.Prior != nil {
+						p = o.Prior.(prior.ByQuantile).At(qs[0])
+					}
+					x.mean = lawOf(data, qs[0], q.epsilon).mean(weightsOf(p, g))
+					x.most, x.square = x.mean, x.mean*x.mean
+				}
+				sums[rep][k][t] = x
 				if states[k] != nil {
 					check(states[k].Observe("", w, r))
 				}
@@ -253,33 +263,64 @@ func records(s settings, w *bytes.Buffer, _ string) {
 	}
 }
 
+// moved is a stream of Gaussian records on a bounded grid of 8192 buckets, with a deviation of 100, that moves from one place to another.
+func moved(shifted int, from, to float64) stream {
+	return stream{"linear:lower=0,upper=8192,bins=8192", func(r *rand.Rand, n int) func(int) ([]float64, map[string]float64) {
+		return func(t int) ([]float64, map[string]float64) {
+			at := from
+			if t >= shifted {
+				at = to
+			}
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = at + 100*r.NormFloat64()
+			}
+			return values, nil
+		}
+	}}
+}
+
 // shift measures what a learner that is wrong costs.
 func shift(s settings, w *bytes.Buffer, pictures string) {
 	const at, after = warm + 1, 20
-	reps := s.reps
-	fmt.Fprintf(w, "\n## An abrupt shift\n\nThe same stream, whose values are multiplied by 20 from window %d on; medians, mean over %d runs. *Worst* is the largest ratio of the proxy's error to the uniform prior's of any of the twenty windows from there on, with its standard error, *recovered* the first window after the shift from which three in a row are again within a third above "+
-		"the error before the shift (or within two standard errors of it).\n\n| ε | records | uniform | proxy before | at the shift | worst | recovered after | proxy from the tenth on |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n", at, reps)
+	fmt.Fprintf(w, "\n## An abrupt shift\n\nThe same stream, whose values are multiplied from window %d on; and records on a bounded grid of 8192 buckets whose place moves; medians, mean over %d runs, in which each window's error is the mean over the draw, by its law. *Worst* is the largest ratio of the proxy's error to the uniform prior's on the same records of any of the twenty windows from there on, with its standard error, "+
+		"*recovered* the first window after the shift from which three in a row are again within a third above the error before the shift (or within two standard errors of it).\n\n| stream | ε | records | uniform | proxy before | at the shift | worst | recovered after | proxy from the tenth on |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n", at, s.reps)
 	both := []learner{learners()[0], learners()[2]}
 	for _, c := range []struct {
+		name    string
+		stream  stream
 		epsilon float64
 		n       int
-	}{{0.05, 400}, {0.1, 200}, {0.5, 40}, {0.1, 400}, {0.1, 1000}} {
-		gaps := sequence{stream: seasonal(at, math.Log(20)), learners: both, n: c.n, m: 1, epsilon: c.epsilon, windows: at + after, reps: reps, seed: s.seed}.run()
-		uniform, before, worst, doubt := over(gaps[0]).mean, over(gaps[1][at-10:at]).mean, 0.0, 0.0
+	}{
+		{"× 20", seasonal(at, math.Log(20)), 0.05, 400},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 200},
+		{"× 20", seasonal(at, math.Log(20)), 0.5, 40},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 400},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 1000},
+		{"× 1/20", seasonal(at, -math.Log(20)), 0.1, 200},
+		{"× 1000", seasonal(at, math.Log(1000)), 0.1, 200},
+		{"× 1000", seasonal(at, math.Log(1000)), 0.1, 400},
+		{"1000 to 1300", moved(at, 1000, 1300), 0.1, 200},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 120},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 160},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 200},
+	} {
+		gaps := sequence{stream: c.stream, learners: both, n: c.n, m: 1, epsilon: c.epsilon, law: true, windows: at + after, reps: s.reps, seed: s.seed}.run()
+		before, worst, doubt := over(gaps[1][at-10:at]).mean, 0.0, 0.0
 		recovered := after
 		for t := at; t < at+after; t++ {
-			if x := gaps[1][t].mean / uniform; x > worst {
-				worst, doubt = x, gaps[1][t].deviation(reps)/uniform
+			if x := gaps[1][t].mean / gaps[0][t].mean; x > worst {
+				worst, doubt = x, gaps[1][t].deviation(s.reps)/gaps[0][t].mean
 			}
 		}
 		for t := at + after - 3; t >= at; t-- {
-			if x := over(gaps[1][t : t+3]).mean; x > before*4/3+2*before/math.Sqrt(float64(3*reps)) {
+			if x := over(gaps[1][t : t+3]); x.mean > before*4/3+2*x.deviation(s.reps) {
 				break
 			}
 			recovered = t - at
 		}
-		fmt.Fprintf(w, "| %v | %d | %.1f | %.1f | %.1f | %.2f ± %.2f | %d | %.1f |\n", c.epsilon, c.n, uniform, before, gaps[1][at].mean, worst, doubt, recovered, over(gaps[1][at+10:]).mean)
-		if c.epsilon == 0.1 && c.n == 200 && pictures != "" {
+		fmt.Fprintf(w, "| %s | %v | %d | %.1f | %.1f | %.1f | %.2f ± %.2f | %d | %.1f |\n", c.name, c.epsilon, c.n, over(gaps[0]).mean, before, gaps[1][at].mean, worst, doubt, recovered, over(gaps[1][at+10:]).mean)
+		if c.name == "× 20" && c.epsilon == 0.1 && c.n == 200 && pictures != "" {
 			picture(filepath.Join(pictures, "shift.svg"), "An abrupt shift: values are multiplied by 20 at window 31; 200 records, ε = 0.1", both, gaps)
 		}
 	}
@@ -330,18 +371,38 @@ func realStreams(s settings, w *bytes.Buffer, _ string) {
 
 // leader compares dp-ftrl with what is free.
 func leader(s settings, w *bytes.Buffer, _ string) {
-	fmt.Fprintf(w, "\n## Gradients on the data\n\nThe seasonal stream, with what ε and δ = 10⁻⁶ give in ρ; dp-ftrl has a tenth of it for its gradients; medians, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 4))
-	all := []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &learn.Config{Features: []string{learn.Hour}}}, {"dp-ftrl", &learn.Config{Learner: learn.FTRL, Features: []string{learn.Hour}}}}
-	header(w, "ε, records", all)
+	reps := few(s.reps, 4)
+	fmt.Fprintf(w, "\n## Gradients on the data\n\nThe seasonal stream, and the one that a covariate explains, with what ε and δ = 10⁻⁶ give in ρ; dp-ftrl has a tenth of it for its gradients; medians, the last ten windows of so many, mean over %d runs.\n", reps)
+	all := func(c learn.Config) []learner {
+		ftrl := c
+		ftrl.Learner = learn.FTRL
+		return []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &c}, {"dp-ftrl", &ftrl}}
+	}
+	hour, load := learn.Config{Features: []string{learn.Hour}}, learn.Config{Covariates: []string{"load"}}
+	header(w, "stream, ε, records, windows", all(hour))
 	for _, c := range []struct {
+		name    string
+		stream  stream
+		config  learn.Config
 		epsilon float64
 		n       int
-	}{{0.1, 1000}, {0.5, 200}, {0.5, 1000}} {
-		gaps := sequence{stream: seasonal(0, 0), learners: all, n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: warm + measured, reps: few(s.reps, 4), seed: s.seed}.run()
+		windows int
+	}{
+		{"season", seasonal(0, 0), hour, 0.1, 500, 40},
+		{"season", seasonal(0, 0), hour, 0.1, 500, 120},
+		{"season", seasonal(0, 0), hour, 0.1, 1000, 40},
+		{"season", seasonal(0, 0), hour, 0.5, 120, 40},
+		{"season", seasonal(0, 0), hour, 0.5, 1000, 40},
+		{"covariate", explained(), load, 0.1, 500, 40},
+		{"covariate", explained(), load, 0.1, 500, 120},
+		{"covariate", explained(), load, 0.5, 120, 40},
+		{"covariate", explained(), load, 0.5, 120, 120},
+	} {
+		gaps := sequence{stream: c.stream, learners: all(c.config), n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: c.windows, reps: reps, seed: s.seed}.run()
 		for k := range gaps {
-			gaps[k] = gaps[k][warm:]
+			gaps[k] = gaps[k][c.windows-measured:]
 		}
-		row(w, fmt.Sprintf("%v, %d", c.epsilon, c.n), gaps)
+		row(w, fmt.Sprintf("%s, %v, %d, %d", c.name, c.epsilon, c.n, c.windows), gaps)
 	}
 }
 
