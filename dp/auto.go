@@ -33,12 +33,12 @@ func (p Prediction) badness() float64 {
 
 // Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
 const (
-	maxRehearsals  = 8
+	maxRehearsals  = 16
 	rehearsalSteps = 80_000_000
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024"}
+var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "adaptive", "adaptive:rounds=2"}
 
 // caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
 const caution = 1.3
@@ -134,7 +134,7 @@ type shape struct {
 }
 
 // shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, one is normal in its
-// probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
+// probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth, one is log-normal with a median of a sixtieth and a deviation of e^1.5, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
 // proportion to 1, 1/2, 1/3, …
 func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 	total := 0.0
@@ -168,6 +168,7 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) []shape {
 		smooth(func(u float64) float64 { return math.Erf((u - 0.5) / width / math.Sqrt2) }),
 		smooth(func(u float64) float64 { return -math.Exp(-u / width) }),
 		smooth(func(u float64) float64 { return -math.Exp(-u / width * 20) }),
+		smooth(func(u float64) float64 { return math.Erf(math.Log(u/width*3) / 1.5 / math.Sqrt2) }),
 		clumps(max(len(weights)/4, 2)), clumps(max(len(weights)/2, 2)),
 	}
 }

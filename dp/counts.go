@@ -77,6 +77,11 @@ func (o Options) bins() int {
 	if o.Estimator.kind != densityKind || o.Estimator.bins > 0 {
 		return o.Estimator.bins
 	}
+	return int(min(max(math.Pow(2*o.perNoise(), 0.4), 2), 1<<20))
+}
+
+// perNoise returns how many times the noise of a count that spends all the budget there are records.
+func (o Options) perNoise() float64 {
 	records := float64(o.Records)
 	if o.Records == 0 {
 		records = unknownRecords
@@ -86,8 +91,7 @@ func (o Options) bins() int {
 	if answers.nanoRho > 0 {
 		deviation = 1 / math.Sqrt(2*float64(answers.nanoRho)/epsilonUnit)
 	}
-	bins := math.Pow(2*records/(deviation*float64(max(o.Contributions, 1))), 0.4)
-	return int(min(max(bins, 2), 1<<20))
+	return records / (deviation * float64(max(o.Contributions, 1)))
 }
 
 // A binning divides a grid into bins: runs of neighbouring buckets, which weigh nearly the same each.

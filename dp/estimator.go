@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/quietile/quietile/dp/internal/adaptive"
 	"github.com/quietile/quietile/dp/internal/recursive"
 )
 
@@ -17,9 +18,10 @@ type Estimator struct {
 	edges     bool
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
-	power     float64 // of recursive, joint and tree
+	power     float64 // of recursive, joint, tree and adaptive
 	width     int     // of slice; 0 means as wide as there is room for
-	bins      int     // of tree and density; 0 means a bin for each bucket, or for density what theory gives
+	bins      int     // of tree, density and adaptive; 0 means a bin for each bucket, or for density and adaptive what theory gives
+	rounds    int     // of adaptive; 0 means as many as find single buckets
 }
 
 type kind int
@@ -30,6 +32,7 @@ const (
 	independentKind
 	treeKind
 	densityKind
+	adaptiveKind
 	sliceKind
 	autoKind
 )
@@ -55,6 +58,8 @@ var (
 	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
 	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
 	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
+	few       = parameter{"bins", 2, adaptive.MaxBins, func(e *Estimator) *int { return &e.bins }}
+	rounds    = parameter{"rounds", 1, adaptive.MaxRounds, func(e *Estimator) *int { return &e.rounds }}
 	width     = parameter{"width", 1, 1 << 40, func(e *Estimator) *int { return &e.width }}
 	power     = parameter{name: "power"}
 	edges     = parameter{name: "edges"}
@@ -71,13 +76,14 @@ var estimators = []struct {
 	{independentKind, "independent", nil},
 	{treeKind, "tree", []parameter{branching, height, power, bins}},
 	{densityKind, "density", []parameter{bins}},
+	{adaptiveKind, "adaptive", []parameter{rounds, few, power}},
 	{sliceKind, "slice", []parameter{width}},
 	{autoKind, "auto", nil},
 }
 
 // estimatorHelp is what a wrong description is told.
 const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33, power and draws=2 to 1024, " +
-	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, and slice, with width=1 to 1099511627776"
+	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, adaptive, with rounds=1 to 16, bins=2 to 1024 and power, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
 //
@@ -94,6 +100,9 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	tree:power=0                  with shares of the levels as above; the default is 0.5
 //	tree:bins=512                 over so many runs of buckets that weigh the same in the prior, instead of the buckets
 //	density:bins=64               noisy counts of so many such runs alone; without bins, of as many as suit a smooth density and Options.Records
+//	adaptive                      noisy counts of a few bins, then of others where those showed records, and so on (docs/proofs/adaptive.md)
+//	adaptive:rounds=3,bins=16     three times of at most so many; without numbers, as many as suit Options.Records and find single buckets
+//	adaptive:power=0              with shares of the rounds as above; the default is 1
 //	slice                         each quantile in a slice of the records around a noisy rank, for quantiles that are far apart (docs/proofs/slice.md)
 //	slice:width=500               of so many records on either side
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
@@ -110,9 +119,7 @@ func ParseEstimator(s string) (Estimator, error) {
 			continue
 		}
 		e := Estimator{kind: known.kind}
-		if e.kind == treeKind {
-			e.power = defaultPower
-		}
+		e.power = e.usualPower()
 		if !more {
 			return e, nil
 		}
@@ -194,7 +201,7 @@ func (e Estimator) String() string {
 			switch {
 			case p.whole != nil && *p.whole(&e) != 0:
 				fields = append(fields, fmt.Sprintf("%s=%d", p.name, *p.whole(&e)))
-			case p.name == power.name && e.power != 0 && e.kind != treeKind, p.name == power.name && e.power != defaultPower && e.kind == treeKind:
+			case p.name == power.name && e.power != e.usualPower():
 				fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
 			case p.name == edges.name && e.edges:
 				fields = append(fields, p.name)
@@ -208,7 +215,18 @@ func (e Estimator) String() string {
 	panic("dp: an estimator of no kind")
 }
 
-// counts tells whether the estimator reads its answers from noisy counts, and so knows its noise.
+// usualPower returns the power of an estimator that says none.
+func (e Estimator) usualPower() float64 {
+	switch e.kind {
+	case treeKind:
+		return defaultPower
+	case adaptiveKind:
+		return 1
+	}
+	return 0
+}
+
+// counts tells whether the estimator reads its answers from noisy counts of what it knows beforehand, and so knows how far they may be off.
 func (e Estimator) counts() bool { return e.kind == treeKind || e.kind == densityKind }
 
 // tree returns the arity and the shares of the levels of the tree of m different quantiles.

@@ -40,6 +40,9 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("tree:power=-0", "tree:power=0")
 	f("density", "density")
 	f("density:bins=20", "density:bins=20")
+	f("adaptive", "adaptive")
+	f("adaptive:power=1", "adaptive")
+	f("adaptive:bins=16,rounds=3,power=0", "adaptive:rounds=3,bins=16,power=0")
 	f("slice", "slice")
 	f("slice:width=100", "slice:width=100")
 }
@@ -57,6 +60,8 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"density:bins":                 "bins has no value",
 		"slice:width=0":                `width "0"`,
 		"density:branching=3":          "there are",
+		"adaptive:rounds=17":           `rounds "17"`,
+		"adaptive:bins=1025":           `bins "1025"`,
 		"tree:branching=x":             `branching "x"`,
 		"tree:arity=2":                 "there are",
 		"recursive:arity=1":            `arity "1"`,
@@ -117,6 +122,7 @@ func TestCostsOfConcentratedReleases(t *testing.T) {
 	f("recursive", Options{Quantiles: three, Neighbours: ReplaceOne}, root2)
 	f("tree", Options{Quantiles: three}, 0)
 	f("density", Options{Quantiles: three}, 0)
+	f("adaptive", Options{Quantiles: three}, 0)
 	f("recursive", Options{Quantiles: three, Confidence: 0.9}, 0)
 	for _, bad := range []Options{{Quantiles: three, Epsilon: 1, NanoRho: 1}, {Quantiles: three, NanoRho: -1}, {Quantiles: three, NanoRho: 1e12 + 1}} {
 		if err := bad.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "rho") {
@@ -283,7 +289,7 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50"} {
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50", "adaptive", "adaptive:rounds=5,bins=20"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)
@@ -436,6 +442,8 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	f("tree", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("tree:bins=40", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("density:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
+	f("adaptive", 300, Options{Epsilon: 1e9, Confidence: 0.9})
+	f("adaptive:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})
 	f("slice:width=200", 300, Options{Epsilon: 2e9, Confidence: 0.9, Records: 14_000})
 	f("independent", 300, Options{Epsilon: 1e9, Confidence: 0.9, ConfidenceShare: 0.5, Neighbours: ReplaceOne})
@@ -520,4 +528,25 @@ func TestReplaceOneSpendsHalf(t *testing.T) {
 	if err := o.Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "neighbours 2") {
 		t.Errorf("other neighbours: %v", err)
 	}
+}
+
+// Adaptive histograms have as many bins and rounds as suit the records and find single buckets, and what they cost is all of the budget, whatever those are.
+func TestAdaptiveHistogramsSuitTheRecords(t *testing.T) {
+	f := func(records uint64, buckets, bins, rounds int) {
+		t.Helper()
+		o := Options{Quantiles: []float64{0.5}, Epsilon: 1e8, Records: records, Estimator: Estimator{kind: adaptiveKind, power: 1}}
+		if p := o.histograms(buckets); p.Bins != bins || p.Rounds != rounds {
+			t.Errorf("%d records on %d buckets: %d bins in %d rounds, want %d in %d", records, buckets, p.Bins, p.Rounds, bins, rounds)
+		}
+		if epsilon, rho := Cost(o); epsilon != o.Epsilon || rho != 5e6 {
+			t.Errorf("costs ε %v and ρ %v, want 0.1 and 0.005", epsilon, Epsilon(rho))
+		}
+	}
+	f(1000, 128, 11, 3)
+	f(1000, 8192, 8, 4)
+	f(10_000, 8192, 17, 4)
+	f(100_000, 8192, 51, 3)
+	f(1e12, 8192, 1024, 2)
+	f(1, 8192, 4, 4)
+	f(1, 1, 4, 2)
 }

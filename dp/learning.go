@@ -43,18 +43,26 @@ type GradientSum struct {
 	Values []int64
 }
 
-// A Carry is what a release leaves to the next one of its tree: exact sums of gradients. It is made of records and must be kept as these are; losing it costs accuracy and no privacy. The zero value is empty.
-type Carry struct{ open [][]int64 }
+// A Carry is what a release leaves to the next one of its tree: exact sums of gradients. It is made of records and must be kept as these are; losing it costs accuracy and no privacy. It may be given to one release only: two would publish sums of the same
+// gradients, for which nobody paid twice. The zero value is empty.
+type Carry struct {
+	levels int    // of the tree
+	number uint64 // of the release that left it
+	open   []gradient.Node
+}
 
 // ErrCarry is wrapped by the errors of [Carry.UnmarshalBinary].
 var ErrCarry = errors.New("carry")
 
 // MarshalBinary returns the carry for storage beside the records.
 func (c Carry) MarshalBinary() ([]byte, error) {
-	b := binary.AppendUvarint(nil, uint64(len(c.open)))
-	for _, values := range c.open {
-		b = binary.AppendUvarint(b, uint64(len(values)))
-		for _, x := range values {
+	b := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(c.levels)), c.number)
+	for _, node := range c.open {
+		b = binary.AppendUvarint(b, uint64(len(node.Values)))
+		if len(node.Values) > 0 {
+			b = binary.AppendUvarint(b, uint64(node.Variance))
+		}
+		for _, x := range node.Values {
 			b = binary.AppendVarint(b, x)
 		}
 	}
@@ -66,7 +74,7 @@ func (c *Carry) UnmarshalBinary(b []byte) error {
 	next := func(most uint64) (uint64, error) {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > most {
-			return 0, fmt.Errorf("%w: a length of %d is more than %d, or cut off", ErrCarry, n, most)
+			return 0, fmt.Errorf("%w: a number of %d is more than %d, or cut off", ErrCarry, n, most)
 		}
 		b = b[size:]
 		return n, nil
@@ -75,25 +83,49 @@ func (c *Carry) UnmarshalBinary(b []byte) error {
 	if err != nil {
 		return err
 	}
-	open := make([][]int64, levels)
-	for i := range open {
+	number, err := next(1<<levels - 1)
+	if err != nil {
+		return err
+	}
+	read := Carry{levels: int(levels), number: number, open: make([]gradient.Node, levels)}
+	for i := range read.open {
 		n, err := next(uint64(len(b)))
 		if err != nil {
 			return err
 		}
+		if n == 0 {
+			continue
+		}
+		variance, err := next(gradient.MaxVariance)
+		if err != nil {
+			return err
+		}
+		if variance == 0 {
+			return fmt.Errorf("%w: noise without variance", ErrCarry)
+		}
+		node := gradient.Node{Variance: int64(variance)}
 		for range n {
 			x, size := binary.Varint(b)
 			if size <= 0 || x < -maxCarried || x > maxCarried {
 				return fmt.Errorf("%w: a number is cut off or beyond %d", ErrCarry, int64(maxCarried))
 			}
-			open[i], b = append(open[i], x), b[size:]
+			node.Values, b = append(node.Values, x), b[size:]
 		}
+		read.open[i] = node
 	}
 	if len(b) > 0 {
 		return fmt.Errorf("%w: %d bytes too many", ErrCarry, len(b))
 	}
-	c.open = open
+	*c = read
 	return nil
+}
+
+// before returns the unfinished nodes that a release joins: none unless the carry is that of the release before it in a tree of as many levels. A gradient is paid for in so many sums.
+func (c Carry) before(l *Learning) []gradient.Node {
+	if c.levels != l.Levels || c.number+1 != l.Number {
+		return nil
+	}
+	return c.open
 }
 
 // maxCarried is the largest number of a sum: of 2^20 gradients.
@@ -151,7 +183,7 @@ func LearningCost(o Options) int64 {
 	return o.learning() * o.Neighbours.squared()
 }
 
-// ReleaseAndLearn does what [Release] does, and measures the gradient that [Options].Learn asks for, without which it is an error. The carry is the one that the release of the number before left, or the zero value; the new one is for the next.
+// ReleaseAndLearn does what [Release] does, and measures the gradient that [Options].Learn asks for, without which it is an error. The carry is the one that the release of the number before left, or the zero value; the new one is for the next. A carry of another release counts as lost.
 func ReleaseAndLearn(s *sketch.Binned, o Options, c Carry) (*Result, Carry, error) {
 	if o.Learn == nil {
 		return nil, c, fmt.Errorf("%w: learning is missing", ErrOptions)
@@ -165,7 +197,7 @@ func releaseAndLearn(s *sketch.Binned, o Options, c Carry, sampler exact.NoiseSa
 		return nil, c, err
 	}
 	p := o.Learn.problem(o)
-	p.Open = c.open
+	p.Open = c.before(o.Learn)
 	for bucket, n := range s.All() {
 		p.Counts = append(p.Counts, gradient.Count{Bucket: bucket, Records: n})
 	}
@@ -174,14 +206,20 @@ func releaseAndLearn(s *sketch.Binned, o Options, c Carry, sampler exact.NoiseSa
 		r.Learned = append(r.Learned, GradientSum(x))
 	}
 	r.LearnedNanoRho = LearningCost(o)
-	return r, Carry{open}, nil
+	return r, Carry{p.Levels, p.Number, open}, nil
 }
 
-// EstimateGradients returns the best linear estimate of the sum of the gradients of releases 1 … number of a tree, each of so many parameters, from its noisy sums, in the units of these (see [GradientSum]).
-func EstimateGradients(sums []GradientSum, number uint64, parameters int) []float64 {
+// A GradientEstimate is the best linear estimate of the sum of the gradients of a tree so far, from its noisy sums. The zero value is of no releases.
+type GradientEstimate struct{ e gradient.Estimate }
+
+// Add takes in the sums of the next release of a tree, of so many parameters.
+func (e *GradientEstimate) Add(number uint64, sums []GradientSum, parameters int) {
 	all := make([]gradient.Sum, len(sums))
 	for i, x := range sums {
 		all[i] = gradient.Sum(x)
 	}
-	return gradient.Estimate(all, number, parameters)
+	e.e.Add(number, all, parameters)
 }
+
+// Sum returns the estimate, in the units of the sums (see [GradientSum]).
+func (e *GradientEstimate) Sum(parameters int) []float64 { return e.e.Sum(parameters) }

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/adaptive"
 	"github.com/quietile/quietile/dp/internal/recursive"
 	"github.com/quietile/quietile/dp/internal/slice"
 	"github.com/quietile/quietile/dp/prior"
@@ -202,6 +203,11 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
 		}
 	}
+	if o.Estimator.kind == adaptiveKind {
+		if err := o.histograms(sketch.MaxBuckets).Check(); err != nil {
+			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
+		}
+	}
 	if o.measures() {
 		if err := o.rulers(len(o.Quantiles))[0].Check(); err != nil {
 			return fmt.Errorf("%w: confidence %v: %w", ErrOptions, o.Confidence, err)
@@ -289,7 +295,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	m := o.Estimator.drawn(len(distinct(nominal)))
 	arity, shares := o.Estimator.tree(m)
 	if o.NanoRho > 0 {
-		if o.Estimator.counts() || o.measures() || o.Learn != nil {
+		if o.Estimator.counts() || o.Estimator.kind == adaptiveKind || o.measures() || o.Learn != nil {
 			return 0, o.NanoRho
 		}
 		pure := recursive.Pure(m, arity, shares, o.Estimator.joint(), o.NanoRho/o.Neighbours.squared())
@@ -297,7 +303,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	}
 	answers, intervals := o.budgets()
 	rho := noisyRho(answers.epsilon)
-	if !o.Estimator.counts() && o.Estimator.kind != sliceKind {
+	if !o.Estimator.counts() && o.Estimator.kind != adaptiveKind && o.Estimator.kind != sliceKind {
 		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares, o.Estimator.joint()))
 	}
 	rho.Add(rho, noisyRho(intervals.epsilon))
@@ -382,10 +388,21 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	if o.Confidence > 0 {
 		releases += runs(o.Confidence)
 	}
-	if o.Estimator.counts() {
-		return node*buckets*releases + 2*m
+	learning := uint64(0)
+	if l := o.Learn; l != nil { // each quantile is looked for among the records; noise is drawn for each number of a node of each level
+		const noise = 20
+		learning = 2*buckets*m + noise*m*uint64(l.Levels*(len(l.Features)+1))
 	}
-	answers := m
+	if o.Estimator.counts() {
+		return node*buckets*releases + 2*m + learning
+	}
+	measuring := uint64(0)
+	if o.measures() {
+		measuring = buckets + splits*m + node*(m+1)*(releases+6)
+	}
+	if o.Estimator.kind == adaptiveKind {
+		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + measuring + learning
+	}
 	m = uint64(o.Estimator.drawn(int(m)))
 	arity, _ := o.Estimator.tree(int(m))
 	draws := min(uint64(arity-1), m)
@@ -402,13 +419,7 @@ func Work(o Options, g *sketch.Grid) uint64 {
 		const mixing = 4
 		work += uint64(recursive.Depth(int(max(m, 1)), arity)) * draws * buckets * mixing
 	}
-	if o.Learn != nil {
-		work += 2 * buckets * m
-	}
-	if o.measures() {
-		work += buckets + splits*answers + node*(answers+1)*(releases+6)
-	}
-	return work
+	return work + measuring + learning
 }
 
 // cuts returns a cut for each of the quantiles, ascending, and intervals of their rank errors if they are asked for.
@@ -416,6 +427,8 @@ func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sam
 	switch {
 	case o.Estimator.counts():
 		return o.readCounts(s, quantiles, weights, sampler)
+	case o.Estimator.kind == adaptiveKind:
+		return o.adaptive(s, quantiles, weights, sampler)
 	case o.Estimator.kind == sliceKind:
 		p := o.slices(quantiles, weights)
 		for bucket, n := range s.All() {

@@ -279,6 +279,9 @@ func TestEqualQuestionsAreBoughtOnce(t *testing.T) {
 	same("auto with the default hint", func(q request) { q.Estimator, q.Records = "auto", 10_000 })
 	same("density", func(q request) { q.Estimator = "density" }, func(q request) { q.Estimator, q.Records = "density", 5000 })
 	same("density with another hint", func(q request) { q.Estimator, q.Records = "density", 50 })
+	same("adaptive", func(q request) { q.Estimator = "adaptive:rounds=2" }, func(q request) { q.Estimator, q.Records = "adaptive:rounds=2", 5000 })
+	same("adaptive with another hint", func(q request) { q.Estimator, q.Records = "adaptive:rounds=2", 50 })
+	same("adaptive with bins", func(q request) { q.Estimator = "adaptive:bins=8" }, func(q request) { q.Estimator, q.Records = "adaptive:bins=8", 50 })
 	same("density with bins", func(q request) { q.Estimator = "density:bins=8" }, func(q request) { q.Estimator, q.Records = "density:bins=8", 50 })
 }
 

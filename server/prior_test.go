@@ -175,6 +175,15 @@ func TestWhatWasLearnedIsReplayedFromTheLedger(t *testing.T) {
 		}
 		return st.SetPrior("seen", 1, "proxy", data)
 	})
+	f("another's state of as many releases", func(st *store.Store) error {
+		p := proto.CloneOf(want.GetState())
+		p.ReleaseId, p.Quantiles[0].Last = "x", 1
+		data, err := proto.Marshal(p)
+		if err != nil {
+			return err
+		}
+		return st.SetPrior("seen", 1, "proxy", data)
+	})
 	f("nothing", func(st *store.Store) error { return st.SetPrior("seen", 1, "proxy", nil) })
 }
 

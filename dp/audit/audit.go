@@ -117,7 +117,7 @@ func Cases() []Case {
 		measuredCase(1, []int64{u / 2}, 300, 1, 2, []uint64{1, 1}, noisytree.Problem{Branching: 2}, 2),
 		groupsCase([]int64{u / 2}, 1, 2, []uint64{1, 1}, 6),
 		groupsCase([]int64{u / 4, u / 2}, 2, 2, []uint64{1, 2}, 3),
-	}, slices.Concat(jointCases(), priorCases(), familyCases(), noisyTreeCases(), sliceCases())...)
+	}, slices.Concat(jointCases(), priorCases(), familyCases(), noisyTreeCases(), adaptiveCases(), sliceCases())...)
 }
 
 // jointCases are draws of several cuts at once.

@@ -16,6 +16,8 @@ type gradientDraft struct {
 	unclipped bool
 	reused    bool // takes the noise of the first node for the node above it
 	level     bool // leaves the levels out of the noise
+	richer    bool // the second release pays four times as much
+	last      bool // gives a node the noise that its last release needs, whatever the others paid
 }
 
 const gradientReach = 12 // noise beyond is moved to the window's ends
@@ -25,7 +27,7 @@ func (d gradientDraft) answer(laws map[noisyCount][]*big.Float) func([]uint64, e
 	return func(records []uint64, s exact.Sampler) []uint64 {
 		sampler := &firstOfTwo{NoiseSampler: windowOf(s, 1<<61-gradientReach, 1<<61+gradientReach, laws)}
 		var answer []uint64
-		var open [][]int64
+		var open []gradient.Node
 		theta := 0.0
 		for number := uint64(1); number <= 2; number++ {
 			p := &gradient.Problem{
@@ -37,6 +39,14 @@ func (d gradientDraft) answer(laws map[noisyCount][]*big.Float) func([]uint64, e
 			}
 			if d.unclipped { // the lattice is finer, and the noise is not told
 				p.Lattice, p.Rho = 3, 9e9
+			}
+			if d.richer && number == 2 {
+				p.Rho *= 4
+			}
+			for i := range open {
+				if d.last {
+					open[i].Variance = 0
+				}
 			}
 			for b, n := range records[2*(number-1) : 2*number] {
 				if n > 0 {
@@ -128,4 +138,12 @@ func TestGradientsKeepTheirConcentratedPromise(t *testing.T) {
 	flawed = right
 	flawed.reused = true
 	f("noise of the tree reused", flawed, 1, math.Inf(1), []uint64{0, 0, 1, 0}, []uint64{0, 1, 1, 0}, false)
+	// Who pays more gets less noise only where all pay as much.
+	richer := right
+	richer.richer = true
+	f("in the first window, whose release pays less", richer, 1, 0.9, []uint64{0, 0, 1, 0}, []uint64{0, 1, 1, 0}, true)
+	f("in the second window, whose release pays more", richer, 4, 1, []uint64{0, 1, 0, 0}, []uint64{0, 1, 0, 1}, true)
+	flawed = richer
+	flawed.last = true
+	f("noise as the last release pays", flawed, 1, 2.3, []uint64{0, 0, 1, 0}, []uint64{0, 1, 1, 0}, false)
 }

@@ -263,7 +263,9 @@ func (f family) masses(g *sketch.Grid) ([]float64, error) {
 			mass = above - a
 		}
 		below, above = b, a
-		m[i] = max(mass, 0)
+		if mass > 0 { // extreme parameters may make it no number, which counts as 0 on every machine
+			m[i] = mass
+		}
 	}
 	return m, nil
 }

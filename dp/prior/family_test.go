@@ -307,3 +307,43 @@ func TestAPublicAtomHasTheWeightOfItsNearestRank(t *testing.T) {
 		t.Errorf("weights per record: %v at the atom, %v before it, %v beyond", atom, beside, beyond)
 	}
 }
+
+// Whatever a description says, it is refused or has weights that fit the grid or are refused, and reads back what it writes.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"uniform", "uniform:near=0.5", "cauchy:location=0,scale=1", "half-cauchy:location=0,scale=1,axis=buckets", "laplace:location=2,scale=0.5,near=0.5", "gaussian:location=0,scale=1,robust=0.3", "log-uniform:min=0.5,max=4",
+		"forecast:location=1.5,scale=0.5,last=0.5,reach=3", "weights:0*2,5,1", "release:0.25=0.5,0.75=3,scale=2", "each:0.25=laplace:location=0,scale=1;0.75=weights:1,1,8", "public:x", "forecast:location=0,scale=1e308,last=0,reach=1e-300", "log-uniform:min=1e300,max=1.0000000000000002e300",
+	} {
+		f.Add(s)
+	}
+	small, err := sketch.NewExplicit([]float64{1, 2, 3})
+	if err != nil {
+		f.Fatal(err)
+	}
+	wide, err := sketch.NewExponential(1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := Parse(s)
+		if err != nil {
+			if !errors.Is(err, ErrPrior) {
+				t.Error(err)
+			}
+			return
+		}
+		if again, err := Parse(p.Name()); err != nil || again.Name() != p.Name() {
+			t.Errorf("%q is %q, read back %v, error %v", s, p.Name(), again, err)
+		}
+		for _, g := range []*sketch.Grid{small, wide} {
+			if w, err := p.Weights(g); err == nil && Check(w, g.Len()) != nil {
+				t.Errorf("%q: %v", s, Check(w, g.Len()))
+			}
+			if m, ok := p.(Mixture); ok {
+				if own, robust, share, err := m.Mixed(g); err == nil && (Check(own, g.Len()) != nil || Check(robust, g.Len()) != nil || !(share > 0 && share <= 1)) {
+					t.Errorf("%q: %v, %v, share %v", s, Check(own, g.Len()), Check(robust, g.Len()), share)
+				}
+			}
+		}
+	})
+}

@@ -24,6 +24,8 @@ const (
 	MaxLevels = 20
 	// MaxWindows limits the windows of one unit.
 	MaxWindows = 1 << 12
+	// MaxVariance limits noise.
+	MaxVariance = 1 << 60
 	// offset makes sums positive for noise that is added to counts. Sums are below 2⁴⁰.
 	offset = 1 << 61
 )
@@ -53,8 +55,14 @@ type Problem struct {
 	Windows   uint64    // of the tree that hold records of one unit at most
 	Rho       int64     // what a unit with records in one window may lose, in billionths: all that its gradient ever goes into
 	Lattice   int64     // the length to which gradients are clipped in steps of the lattice; 0 stands for Lattice, the most
-	// Open are the exact sums of the unfinished nodes, by level, before this release: nil for levels without one. They are not public.
-	Open [][]int64
+	// Open are the unfinished nodes, by level, before this release, empty for levels without one.
+	Open []Node
+}
+
+// A Node is an unfinished one: the exact sum of its gradients, which is not public, and the variance that the noise of any sum with them must have.
+type Node struct {
+	Values   []int64
+	Variance int64
 }
 
 // A Sum is a noisy sum of gradients: of the 2^Level releases up to number Last.
@@ -86,29 +94,32 @@ func (p *Problem) Check() error {
 			return fmt.Errorf("%w: quantile %d has %d weights for %d features, φ %v and unit %v", ErrProblem, q.Q, len(q.Theta), len(p.Features), q.Phi, q.Unit)
 		}
 	}
-	_, err := p.noise()
+	_, err := p.variance()
 	return err
 }
 
 // Size returns the number of parameters: the length of every sum.
 func (p *Problem) Size() int { return len(p.Quantiles) * (len(p.Features) + 1) }
 
-// noise returns that of every number of every node. A unit in one window changes one node of each of the levels by at most 2·Lattice in Euclidean length; in k windows, by k times that, which its k charges must cover: its variance is
-// (k·2·Lattice)²·levels/(2·k·ρ), rounded up to an integer.
-func (p *Problem) noise() (*exact.Gaussian, error) {
+// variance returns what the noise of every node with this release's gradient must have at least. A unit in one window changes one node of each of the levels by at most 2·Lattice in Euclidean length; in k windows, by k times that, which its
+// k charges must cover: it is (k·2·Lattice)²·levels/(2·k·ρ), rounded up to an integer.
+func (p *Problem) variance() (int64, error) {
 	num := big.NewInt(2 * p.lattice() * p.lattice() * 1_000_000_000)
 	num.Mul(num, new(big.Int).SetUint64(p.Windows)).Mul(num, big.NewInt(int64(p.Levels)))
 	num.Add(num, big.NewInt(p.Rho-1)).Quo(num, big.NewInt(p.Rho))
-	return exact.NewGaussian(new(big.Rat).SetInt(num))
+	if !num.IsInt64() || num.Int64() > MaxVariance {
+		return 0, fmt.Errorf("%w: rho %d is too little for %d windows and %d levels", ErrProblem, p.Rho, p.Windows, p.Levels)
+	}
+	return num.Int64(), nil
 }
 
-// Variance returns that of the noise of a node, in steps of the lattice squared.
+// Variance returns that of the noise of a node of releases that all pay as much, in steps of the lattice squared.
 func (p *Problem) Variance() float64 {
-	n, err := p.noise()
+	v, err := p.variance()
 	if err != nil {
 		return math.Inf(1)
 	}
-	return n.Deviation() * n.Deviation()
+	return float64(v)
 }
 
 // Gradient returns the gradient of ln Σ exp(loss of quantile j) in all parameters, clipped and rounded towards 0: its Euclidean length is at most Lattice, whatever the data.
@@ -196,80 +207,105 @@ func squared(v []int64) (sum int64) {
 	return sum
 }
 
-// Measure returns the noisy sums of the nodes that this release completes, and the exact sums of those that remain open, which are not public. Each node is measured once, when its last release is there.
-func Measure(p *Problem, s exact.NoiseSampler) (sums []Sum, open [][]int64) {
-	noise, err := p.noise()
+// Measure returns the noisy sums of the nodes that this release completes, and the nodes that remain open, which are not public. Each node is measured once, when its last release is there, with the noise that the one of its releases needs that pays least.
+func Measure(p *Problem, s exact.NoiseSampler) (sums []Sum, open []Node) {
+	variance, err := p.variance()
 	if err != nil {
 		panic("gradient: " + err.Error()) // Check was not asked
 	}
-	current := p.Gradient()
-	open = make([][]int64, p.Levels)
+	current := Node{p.Gradient(), variance}
+	open = make([]Node, p.Levels)
 	copy(open, p.Open)
 	// Like adding 1 to a binary number: at each level a finished node joins the open one before it, or stays open.
 	for level := 0; ; level++ {
-		values := make([]int64, len(current))
-		for i, x := range current {
-			values[i] = s.Noisy(uint64(offset+x), noise) - offset
-		}
-		sums = append(sums, Sum{Level: level, Last: p.Number, Values: values})
+		sums = append(sums, Sum{Level: level, Last: p.Number, Values: current.noisy(s)})
 		if p.Number>>level&1 == 1 {
 			open[level] = current
 			return sums, open
 		}
-		if before := open[level]; len(before) == len(current) { // what was lost counts as 0
-			next := slices.Clone(before)
-			for i, x := range current {
-				next[i] += x
-			}
-			current = next
+		if before := open[level]; len(before.Values) == len(current.Values) { // what was lost counts as 0
+			current = before.joined(current)
 		}
-		open[level] = nil
+		open[level] = Node{}
 	}
 }
 
-// Estimate returns the best linear estimate of the sum of all gradients up to a number, in steps of the lattice, of the noisy sums of the nodes up to it: each node's own value and the sum of its halves, weighted by their variances
-// (Honaker, "Efficient use of differentially private binary trees", 2015). It is a function of what is public.
-func Estimate(sums []Sum, number uint64, size int) []float64 {
-	type key struct {
-		level int
-		last  uint64
+func (n Node) noisy(s exact.NoiseSampler) []int64 {
+	noise, err := exact.NewGaussian(new(big.Rat).SetInt64(n.Variance))
+	if err != nil {
+		panic("gradient: " + err.Error()) // variances are positive, and at most MaxVariance
 	}
-	nodes := map[key][]int64{}
-	for _, s := range sums {
-		nodes[key{s.Level, s.Last}] = s.Values
+	values := make([]int64, len(n.Values))
+	for i, x := range n.Values {
+		values[i] = s.Noisy(uint64(offset+x), noise) - offset
 	}
-	var estimate func(level int, last uint64) (x []float64, variance float64)
-	estimate = func(level int, last uint64) ([]float64, float64) {
-		own, known := nodes[key{level, last}]
-		x, variance := make([]float64, size), 1.0
-		for i := range own {
-			x[i] = float64(own[i])
-		}
-		if level == 0 {
-			return x, variance
-		}
-		left, v := estimate(level-1, last-1<<(level-1))
-		right, w := estimate(level-1, last)
-		weight := (v + w) / (v + w + 1) // of its own value
-		if !known {
-			weight = 0
-		}
-		for i := range x {
-			x[i] = weight*x[i] + (1-weight)*(left[i]+right[i])
-		}
-		if !known {
-			return x, v + w
-		}
-		return x, 1 / (1 + 1/(v+w))
+	return values
+}
+
+func (n Node) joined(m Node) Node {
+	sum := Node{slices.Clone(n.Values), max(n.Variance, m.Variance)}
+	for i, x := range m.Values {
+		sum.Values[i] += x
 	}
+	return sum
+}
+
+// An Estimate is the best linear estimate of the sum of all gradients of a tree so far, in steps of the lattice, of its noisy sums: each node's own value and the sum of its halves, weighted by their variances
+// (Honaker, "Efficient use of differentially private binary trees", 2015). It is a function of what is public. The zero value is of no releases.
+type Estimate struct {
+	number uint64
+	runs   []run // by level: the nodes that the releases so far are made of
+}
+
+type run struct {
+	sum      []float64
+	variance float64 // in that of a node's own value
+}
+
+// Add takes in the sums of the next release of the tree, each of so many numbers. One that is missing says nothing.
+func (e *Estimate) Add(number uint64, sums []Sum, size int) {
+	e.number = number
+	var current run
+	for level := range bits.TrailingZeros64(number) + 1 {
+		i := slices.IndexFunc(sums, func(s Sum) bool { return s.Level == level && s.Last == number && len(s.Values) == size })
+		switch {
+		case level == 0:
+			current = run{make([]float64, size), 1}
+		case level <= len(e.runs) && len(e.runs[level-1].sum) == size:
+			left := e.runs[level-1]
+			for j, x := range left.sum {
+				current.sum[j] += x
+			}
+			current.variance += left.variance
+		default: // nothing is known of the half before
+			current.variance++
+		}
+		if i >= 0 {
+			weight := 1.0 // of its own value
+			if level > 0 {
+				weight = current.variance / (current.variance + 1)
+				current.variance = 1 / (1 + 1/current.variance)
+			}
+			for j, x := range sums[i].Values {
+				current.sum[j] = weight*float64(x) + (1-weight)*current.sum[j]
+			}
+		}
+	}
+	highest := bits.TrailingZeros64(number)
+	clear(e.runs[:min(highest, len(e.runs))])
+	for len(e.runs) <= highest {
+		e.runs = append(e.runs, run{})
+	}
+	e.runs[highest] = current
+}
+
+// Sum returns the estimate, of so many numbers.
+func (e *Estimate) Sum(size int) []float64 {
 	total := make([]float64, size)
-	last := uint64(0)
-	for level := bits.Len64(number) - 1; level >= 0; level-- {
-		if number>>level&1 == 1 {
-			last += 1 << level
-			x, _ := estimate(level, last)
-			for i := range total {
-				total[i] += x[i]
+	for level := len(e.runs) - 1; level >= 0; level-- {
+		if r := e.runs[level]; e.number>>level&1 == 1 && len(r.sum) == size {
+			for j, x := range r.sum {
+				total[j] += x
 			}
 		}
 	}

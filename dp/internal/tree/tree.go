@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/quietile/quietile/dp/exact"
 )
@@ -152,27 +153,28 @@ func (p *Problem) first() int {
 	return 0
 }
 
-// budgets divides ε or ρ among the levels released in proportion to the shares, in billionths that add up to all of it.
+// budgets divides ε or ρ among the levels released.
 func (p *Problem) budgets() []int64 {
 	loss, _ := p.loss()
-	shares := p.Shares
-	if shares == nil {
-		shares = make([]uint64, p.levels()-p.first())
-		for i := range shares {
-			shares[i] = 1
-		}
+	if p.Shares == nil {
+		return Divide(loss, slices.Repeat([]uint64{1}, p.levels()-p.first()))
 	}
+	return Divide(loss, p.Shares)
+}
+
+// Divide divides a loss in billionths, at most 1000·[Unit], in proportion to shares with a positive sum below 2³², into parts that add up to all of it.
+func Divide(loss int64, shares []uint64) []int64 {
 	sum := uint64(0)
 	for _, s := range shares {
 		sum += s
 	}
-	budgets, before, spent := make([]int64, len(shares)), uint64(0), int64(0)
+	parts, before, spent := make([]int64, len(shares)), uint64(0), int64(0)
 	for i, s := range shares {
 		before += s
 		to, _ := exact.Product(uint64(loss), before).QuoRem64(sum) // at most loss
-		budgets[i], spent = int64(to.Lo)-spent, int64(to.Lo)
+		parts[i], spent = int64(to.Lo)-spent, int64(to.Lo)
 	}
-	return budgets
+	return parts
 }
 
 // noise returns the law of each level's noise. One unit's records change the counts of a level by at most c in sum, and so in Euclidean length too: Laplace noise of
@@ -194,6 +196,15 @@ func (p *Problem) noise() ([]exact.Noise, error) {
 		}
 	}
 	return noise, nil
+}
+
+// Deviation returns a bound of the standard deviation of the leaves' noise, close to it where it is large. It panics if [Problem.Check] returns an error.
+func (p *Problem) Deviation() float64 {
+	noise, err := p.noise()
+	if err != nil {
+		panic(err)
+	}
+	return noise[len(noise)-1].Deviation()
 }
 
 // sizes returns the number of nodes of each level, the root's first. Node i of a level has the children Branching·i … of the next.

@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -16,12 +17,14 @@ const rate = 1.0
 // ftrl is what the learner [FTRL] knows: parameters and the noisy sums of the tree that is being filled. Everything follows from released sums.
 type ftrl struct {
 	tree   uint64 // number of the tree, 0 before the first
+	last   string // the last release that it learned from
 	number uint64 // releases in it
 	period int64  // the budget period that the tree belongs to
 	window int64  // the last window it learned from
-	known  []dp.GradientSum
-	qs     []float64   // the quantiles of the tree
-	base   []parameter // their parameters when it began
+	sum    dp.GradientEstimate
+	known  []dp.GradientSum // of the runs that the tree is made of so far
+	qs     []float64        // the quantiles of the tree
+	base   []parameter      // their parameters when it began
 	now    map[float64]parameter
 }
 
@@ -82,12 +85,12 @@ func (s *State) Learning(w Window, quantiles []float64, windows, capacity int, s
 	return g
 }
 
-// Tree returns which tree of noisy sums is being filled, counted from 1, and how many releases it has: the name of the [dp.Carry] that the next one takes.
-func (s *State) Tree() (tree, number uint64) {
+// Leader returns the name of the last release whose gradient was taken in, "" before the first: the one whose [dp.Carry] the next one takes.
+func (s *State) Leader() string {
 	if s.ftrl == nil {
-		return 0, 0
+		return ""
 	}
-	return s.ftrl.tree, s.ftrl.number
+	return s.ftrl.last
 }
 
 // parameter returns that of a quantile, the first one around its latest answer.
@@ -112,7 +115,7 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 	}
 	if number == 1 {
 		l.tree++
-		l.known, l.qs, l.base, l.period = nil, nil, nil, w.Period.UnixNano()
+		l.sum, l.known, l.qs, l.base, l.period = dp.GradientEstimate{}, nil, nil, nil, w.Period.UnixNano()
 		for _, a := range r.Quantiles {
 			l.qs = append(l.qs, a.Q)
 		}
@@ -122,15 +125,17 @@ func (l *ftrl) observe(s *State, w Window, r *dp.Result, before map[float64]para
 			l.base = append(l.base, before[q])
 		}
 	}
-	l.number, l.window = number, w.Start.UnixNano()
-	l.known = append(l.known, r.Learned...)
+	l.number, l.window, l.last = number, w.Start.UnixNano(), s.releaseID
+	l.sum.Add(number, r.Learned, len(before)*(2+len(s.config.names())))
+	highest := slices.MaxFunc(r.Learned, func(a, b dp.GradientSum) int { return cmp.Compare(a.Level, b.Level) })
+	l.known = append(slices.DeleteFunc(l.known, func(x dp.GradientSum) bool { return x.Level <= highest.Level }), highest)
 	l.follow(s)
 }
 
 // follow computes the parameters from the noisy sums: the regularised leader, x = base − rate/√number · Σ gradients.
 func (l *ftrl) follow(s *State) {
 	d := 1 + len(s.config.names())
-	estimate := dp.EstimateGradients(l.known, l.number, len(l.qs)*(d+1))
+	estimate := l.sum.Sum(len(l.qs) * (d + 1))
 	const unit = 2.0 / 1024 // of the sums, in the units of the loss
 	step := rate / math.Sqrt(float64(max(l.number, 1))) * unit
 	for j, q := range l.qs {

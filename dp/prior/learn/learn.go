@@ -299,6 +299,11 @@ func FromProto(p *quietilev1.PriorState, c Config, g *sketch.Grid) (*State, erro
 	}
 	s.releases, s.releaseID = p.GetReleases(), p.GetReleaseId()
 	copy(s.magnitude, p.GetMagnitudes())
+	for _, x := range s.magnitude {
+		if !(x >= 0) || math.IsInf(x, 1) {
+			return nil, fmt.Errorf("%w: state with a covariate's magnitude %v", prior.ErrPrior, x)
+		}
+	}
 	for i, k := range p.GetQuantiles() {
 		if i > 0 && !(p.GetQuantiles()[i-1].GetQ() < k.GetQ()) || !(k.GetQ() > 0 && k.GetQ() < 1) {
 			return nil, fmt.Errorf("%w: state whose quantile %v is out of order", prior.ErrPrior, k.GetQ())

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -285,6 +286,8 @@ func TestAStateOfSomethingElseIsRefused(t *testing.T) {
 	f("grid linear", c, func(p *quietilev1.PriorState) { p.Grid = "linear:lower=0,upper=1,bins=2" })
 	f("not finite", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights[0] = math.NaN() })
 	f("trust -1", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Trust = -1 })
+	f("magnitude -1", c, func(p *quietilev1.PriorState) { p.Magnitudes[0] = -1 })
+	f("magnitude NaN", c, func(p *quietilev1.PriorState) { p.Magnitudes[0] = math.NaN() })
 	f("1 weights", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights = []float64{1} })
 	f("out of order", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Q = 0 })
 }
@@ -385,6 +388,9 @@ func TestNoLearnerCanReadRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, i := range f.Imports {
+			if i.Name != nil && i.Name.Name != "quietilev1" {
+				t.Errorf("%s imports %s as %s, which the names below do not cover", name, i.Path.Value, i.Name.Name)
+			}
 			switch path := strings.Trim(i.Path.Value, `"`); {
 			case !strings.Contains(path, "/quietile/"), path == "github.com/quietile/quietile/dp", path == "github.com/quietile/quietile/sketch", path == "github.com/quietile/quietile/dp/prior",
 				path == "github.com/quietile/quietile/dp/internal/surrogate", strings.HasSuffix(path, "proto/quietile/v1"):
@@ -403,5 +409,200 @@ func TestNoLearnerCanReadRecords(t *testing.T) {
 	}
 	if _, err := os.Stat("learn.go"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A stored state of whatever bytes is refused or goes on: priors fit the grid, and nothing ends the process.
+func FuzzState(f *testing.F) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		f.Fatal(err)
+	}
+	quantiles := []float64{0.25, 0.5}
+	for _, c := range configs() {
+		s, err := New(c, g)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i := range 3 {
+			if err := s.Observe("x", c.window(i), result(g, quantiles, 3, 4)); err != nil {
+				f.Fatal(err)
+			}
+		}
+		b, err := proto.Marshal(s.Proto())
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := new(quietilev1.PriorState)
+		if proto.Unmarshal(b, p) != nil {
+			return
+		}
+		for _, c := range configs() {
+			s, err := FromProto(p, c, g)
+			if err != nil {
+				if !errors.Is(err, prior.ErrPrior) {
+					t.Error(err)
+				}
+				continue
+			}
+			for i := range 3 {
+				priors, err := s.Prior(c.window(i), quantiles)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, q := range quantiles {
+					own, _, _, err := priors.At(q).(prior.Mixture).Mixed(g)
+					if err == nil {
+						err = prior.Check(own, g.Len())
+					}
+					if err != nil {
+						t.Fatalf("%+v: %s: %v", c, priors.Name(), err)
+					}
+				}
+				if err := s.Observe("x", c.window(i), result(g, quantiles, 1, 8)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// So do answers with sums of whatever numbers.
+func FuzzSums(f *testing.F) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint8(0), uint64(1), int64(5), int64(-5), false)
+	f.Add(uint8(1), uint64(2), int64(math.MinInt64), int64(math.MaxInt64), true)
+	f.Fuzz(func(t *testing.T, level uint8, last uint64, x, y int64, short bool) {
+		c := Config{Learner: FTRL}
+		s := state(t, c, g)
+		r := result(g, []float64{0.5}, 3)
+		for i := range 5 {
+			if err := s.Observe("x", c.window(i), r); err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Prior(c.window(i), []float64{0.5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, err := p.Weights(g); err != nil || prior.Check(w, g.Len()) != nil {
+				t.Fatalf("%s: %v", p.Name(), err)
+			}
+			r.Learned = []dp.GradientSum{{Level: 0, Last: uint64(i + 1), Values: []int64{x, y}}, {Level: int(level), Last: last, Values: []int64{y, x}}}
+			if short {
+				r.Learned[1].Values = nil
+			}
+			if g := s.Learning(c.window(i+1), []float64{0.5}, 1, 8, 0.5); g == nil {
+				t.Fatal("nothing is learned")
+			}
+		}
+	})
+}
+
+// Of several answers about one window a quantile learns from the first.
+func TestWhoAsksMoreOftenDoesNotCountMore(t *testing.T) {
+	g := linear(t)
+	for _, c := range configs() {
+		s, once := state(t, c, g), state(t, c, g)
+		for i := range 10 {
+			for again := range 3 {
+				r := result(g, []float64{0.5}, 100+10*float64(i)+float64(again))
+				if err := s.Observe("", c.window(i), r); err != nil {
+					t.Fatal(err)
+				}
+				if again > 0 {
+					continue
+				}
+				if err := once.Observe("", c.window(i), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if x, y := s.Proto().GetQuantiles()[0], once.Proto().GetQuantiles()[0]; !proto.Equal(x, y) {
+			t.Errorf("%+v: asked more often, the state is %v, otherwise %v", c, x, y)
+		}
+	}
+}
+
+// A tree is of one period and of the same quantiles, no longer than it has room, and of ascending windows.
+func TestATreeEndsWithItsPeriodAndItsQuantiles(t *testing.T) {
+	g := linear(t)
+	s := state(t, Config{Learner: FTRL}, g)
+	both := []float64{0.25, 0.5}
+	for i := range 2 {
+		if err := s.Observe(fmt.Sprint(i), quarters(i), result(g, both, 400, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := 2
+	f := func(w Window, quantiles []float64, windows, capacity int, number uint64) {
+		t.Helper()
+		l := s.Learning(w, quantiles, windows, capacity, 0.5)
+		if l == nil || number == 0 {
+			if l != nil || number != 0 {
+				t.Fatalf("learning %+v, want number %d", l, number)
+			}
+			return
+		}
+		if l.Number != number || l.Windows != uint64(windows) || 1<<l.Levels <= capacity || len(l.Parameters) != len(quantiles) {
+			t.Fatalf("learning %+v, want number %d and %d windows", l, number, windows)
+		}
+		r := result(g, quantiles, []float64{400, 500}[:len(quantiles)]...)
+		r.Learned = []dp.GradientSum{{Last: number, Values: make([]int64, 2*len(quantiles))}}
+		if err := s.Observe(fmt.Sprint(id), w, r); err != nil {
+			t.Fatal(err)
+		}
+		if s.Leader() != fmt.Sprint(id) {
+			t.Fatalf("the leader is %s, want %d", s.Leader(), id)
+		}
+		id++
+	}
+	next := func(i int) Window { w := quarters(i); w.Period = start.Add(24 * time.Hour); return w }
+	f(quarters(2), both, 3, 3, 1)
+	f(quarters(2), both, 3, 3, 0)
+	f(quarters(1), both, 3, 3, 0)
+	f(quarters(3), both, 3, 3, 2)
+	f(next(4), both, 3, 3, 1)
+	f(next(5), both, 3, 3, 2)
+	f(next(6), both, 3, 3, 3)
+	f(next(7), both, 3, 3, 0) // there is no room
+	f(next(7), both[1:], 3, 3, 1)
+	f(next(7), both, 3, 3, 0)
+	f(next(8), both, 3, 3, 1)
+	f(next(9), []float64{0.5, 0.75}, 3, 3, 0) // one is not known
+}
+
+// However long a tree is, its state is of the runs that it is made of, and as quickly made.
+func TestALongTreeHasASmallState(t *testing.T) {
+	g := linear(t)
+	s := state(t, Config{Learner: FTRL}, g)
+	for i := range 2 {
+		if err := s.Observe("", quarters(i), result(g, []float64{0.5}, 400)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const last = 20_000
+	for number := uint64(1); number <= last; number++ {
+		r := result(g, []float64{0.5}, 400)
+		for level := range bits.TrailingZeros64(number) + 1 {
+			r.Learned = append(r.Learned, dp.GradientSum{Level: level, Last: number, Values: []int64{1 << level, 0}})
+		}
+		w := quarters(2)
+		w.Start = w.Start.Add(time.Duration(number) * time.Second)
+		if err := s.Observe("", w, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := int64(0)
+	for _, x := range s.Proto().GetSums() {
+		total += x.GetValues()[0]
+	}
+	if n := len(s.Proto().GetSums()); n != bits.OnesCount(last) || total != last {
+		t.Errorf("the state has %d sums, of %d gradients", n, total)
 	}
 }

@@ -47,7 +47,7 @@ type PriorState struct {
 	Magnitudes []float64 `protobuf:"fixed64,9,rep,packed,name=magnitudes,proto3" json:"magnitudes,omitempty"`
 	// By quantile, ascending.
 	Quantiles []*QuantileState `protobuf:"bytes,10,rep,name=quantiles,proto3" json:"quantiles,omitempty"`
-	// Of dp-ftrl: the noisy sums of gradients that were released.
+	// Of dp-ftrl: the noisy sums of gradients of the runs that the tree is made of so far.
 	Sums          []*GradientSum `protobuf:"bytes,11,rep,name=sums,proto3" json:"sums,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -3,7 +3,6 @@ package release
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +23,7 @@ import (
 type believer struct {
 	state *learn.State
 	last  entryKey // of the last answer that was looked at
+	seen  int      // how many were
 	wrong error    // why that one was not learned from; nil if it was
 }
 
@@ -41,10 +41,10 @@ func (a entryKey) compare(b entryKey) int {
 	return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.id, b.id))
 }
 
-// believerOf returns what was learned of a version of a metric, from memory, from the store or from the answers. The caller holds mu.
+// believerOf returns what was learned of a version of a metric from all answers that the ledger has, from memory, from the store or from the answers. The caller holds mu.
 func (s *Service) believerOf(m *quietilev1.Metric, g *sketch.Grid, learner string) (*believer, error) {
 	name := stateName(m, learner)
-	if b := s.believers[name]; b != nil {
+	if b := s.believers[name]; b != nil && b.seen == s.ledger.answered[m.GetName()] {
 		return b, nil
 	}
 	b, err := s.restored(m, g, learner)
@@ -80,7 +80,7 @@ func (s *Service) restored(m *quietilev1.Metric, g *sketch.Grid, learner string)
 	if n := len(all); n == 0 || uint64(n) != state.Releases() || all[n-1].GetReleaseId() != state.Last() {
 		return nil, nil
 	}
-	return &believer{state: state, last: keyOf(all[len(all)-1])}, nil
+	return &believer{state: state, last: keyOf(all[len(all)-1]), seen: len(all)}, nil
 }
 
 // replay makes a state of the answers in the ledger.
@@ -110,7 +110,7 @@ func (s *Service) answered(metric string) []*quietilev1.LedgerEntry {
 
 // take learns from an answer.
 func (b *believer) take(e *quietilev1.LedgerEntry, a *quietilev1.ReleaseResult) {
-	b.last = keyOf(e)
+	b.last, b.seen = keyOf(e), b.seen+1
 	b.wrong = b.state.Observe(e.GetReleaseId(), windowOf(e), resultOf(a))
 }
 
@@ -135,7 +135,7 @@ func resultOf(a *quietilev1.ReleaseResult) *dp.Result {
 }
 
 // learned brings what was learned of the metric up to an answer that is durable, and stores it.
-func (s *Service) learned(q *question, a *quietilev1.ReleaseResult) error {
+func (s *Service) learned(q *question, a *quietilev1.ReleaseResult) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, learner := range learn.Learners {
@@ -143,24 +143,25 @@ func (s *Service) learned(q *question, a *quietilev1.ReleaseResult) error {
 		if b == nil {
 			continue // nobody asked; the answers say it when somebody does
 		}
-		if keyOf(q.entry).compare(b.last) <= 0 { // another releaser's answer came first
-			var err error
-			if b, err = s.replay(q.metric, q.grid, learner); err != nil {
-				return err
+		if b.seen+1 == s.ledger.answered[q.metric.GetName()] && b.last.compare(keyOf(q.entry)) < 0 {
+			b.take(q.entry, a)
+		} else { // another's answers, or another version's, came between
+			var wrong error
+			if b, wrong = s.replay(q.metric, q.grid, learner); wrong != nil {
+				err = errors.Join(err, wrong)
+				continue
 			}
 			s.believers[stateName(q.metric, learner)] = b
-		} else {
-			b.take(q.entry, a)
 		}
-		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.state.Proto())
-		if err != nil {
-			return err
+		data, wrong := proto.MarshalOptions{Deterministic: true}.Marshal(b.state.Proto())
+		if wrong == nil {
+			wrong = s.store.SetPrior(q.metric.GetName(), q.metric.GetVersion(), learner, data)
 		}
-		if err := s.store.SetPrior(q.metric.GetName(), q.metric.GetVersion(), learner, data); err != nil {
-			return fmt.Errorf("store what was learned of %s: %w", q.metric.GetName(), err)
+		if wrong != nil {
+			err = errors.Join(err, fmt.Errorf("store what was learned of %s: %w", q.metric.GetName(), wrong))
 		}
 	}
-	return nil
+	return err
 }
 
 // believe fixes the prior of a question: it goes into the entry before any data is read (PRIVACY P7). A prior that cannot be used leaves its robust part, and the entry says why.
@@ -176,6 +177,7 @@ func (s *Service) believe(q *question) error {
 		if err != nil {
 			return err
 		}
+		q.answers, q.leader = b.seen, b.state.Leader()
 		p, err := b.state.Prior(windowOf(e), q.opts.Quantiles)
 		if p == nil {
 			return fmt.Errorf("%w: %w", control.ErrInvalid, err)
@@ -221,45 +223,29 @@ func (q *question) fallBack(err error) {
 	q.entry.PriorFallback, q.entry.Priors = err.Error(), nil
 }
 
-// carry returns what the last release of a tree left, nothing if that is lost.
+// carry takes what the last release of a tree left, nothing if that is lost. It is gone then, whatever becomes of this release: one whose answer is stored although nobody saw that would otherwise have its sums published again.
 func (s *Service) carry(q *question) (c dp.Carry, err error) {
 	if q.opts.Learn.Number == 1 {
 		return c, nil
 	}
-	data, err := s.store.Carry(q.metric.GetName(), q.metric.GetVersion())
+	data, err := s.store.TakeCarry(q.metric.GetName(), q.metric.GetVersion())
 	if err != nil {
 		return c, err
 	}
-	s.mu.Lock()
-	name := s.carryName(q)
-	s.mu.Unlock()
-	rest, ok := bytes.CutPrefix(data, name)
+	rest, ok := bytes.CutPrefix(data, []byte(q.leader))
 	if !ok || c.UnmarshalBinary(rest) != nil {
 		return dp.Carry{}, nil
 	}
 	return c, nil
 }
 
-// carryName begins the stored carry that the next release of the current tree takes.
-func (s *Service) carryName(q *question) []byte {
-	var b []byte
-	if l := s.believers[stateName(q.metric, q.prior)]; l != nil {
-		tree, number := l.state.Tree()
-		b = binary.AppendUvarint(binary.AppendUvarint(nil, tree), number)
-	}
-	return b
-}
-
-// keep stores what a release left for the next of its tree. It is raw, and stays in the store beside the counts.
+// keep stores what a release left for the next of its tree, behind its name. It is raw, and stays in the store beside the counts.
 func (s *Service) keep(q *question, c dp.Carry) error {
 	data, err := c.MarshalBinary()
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	name := s.carryName(q)
-	s.mu.Unlock()
-	return s.store.SetCarry(q.metric.GetName(), q.metric.GetVersion(), append(name, data...))
+	return s.store.SetCarry(q.metric.GetName(), q.metric.GetVersion(), append([]byte(q.entry.GetReleaseId()), data...))
 }
 
 // Prior reports what is believed of a metric's quantiles, from released answers only.

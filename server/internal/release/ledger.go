@@ -29,6 +29,8 @@ type Ledger struct {
 	journal *journal.Journal
 	entries map[string]*quietilev1.LedgerEntry
 	answers map[string]*quietilev1.ReleaseResult
+	// answered counts the entries of a metric that have answers.
+	answered map[string]int
 	// questions finds the entries of a question, by its key.
 	questions map[string][]string
 	// account has every charge on its source, metrics has every charge on its metric.
@@ -46,6 +48,7 @@ func OpenLedger(ctx context.Context, js jetstream.JetStream, s *store.Store, rin
 		store: s, journal: j,
 		entries:   map[string]*quietilev1.LedgerEntry{},
 		answers:   map[string]*quietilev1.ReleaseResult{},
+		answered:  map[string]int{},
 		questions: map[string][]string{},
 		account:   budget.New(),
 		metrics:   budget.New(),
@@ -114,7 +117,11 @@ func (l *Ledger) read(ctx context.Context, stored map[recordID]*quietilev1.Ledge
 // take counts a record. One that was counted before changes nothing.
 func (l *Ledger) take(r *quietilev1.LedgerRecord) error {
 	if a := r.GetAnswer(); a != nil {
-		l.answers[a.GetReleaseId()] = a
+		id := a.GetReleaseId()
+		if e := l.entries[id]; e != nil && l.answers[id] == nil {
+			l.answered[e.GetRequest().GetMetric()]++
+		}
+		l.answers[id] = a
 		return nil
 	}
 	e := r.GetEntry()
@@ -123,6 +130,9 @@ func (l *Ledger) take(r *quietilev1.LedgerRecord) error {
 		return nil
 	}
 	l.entries[id] = e
+	if l.answers[id] != nil {
+		l.answered[e.GetRequest().GetMetric()]++
+	}
 	key := questionKey(e)
 	l.questions[key] = append(l.questions[key], id)
 	return errors.Join(l.account.Add(chargeOf(e)), l.metrics.Add(ownChargeOf(e)))

@@ -35,6 +35,9 @@ type question struct {
 	opts   dp.Options
 	// prior is the name of a learner, "public", or empty for one that opts has.
 	prior string
+	// answers is how many answers of the metric that learner had seen, leader the last release whose gradient it had.
+	answers int
+	leader  string
 	// plain says that the question names no prior.
 	plain bool
 	// predicted is why the estimator was chosen, nil if it was asked for.
@@ -175,8 +178,8 @@ func canonical(q *quietilev1.ReleaseRequest, o dp.Options, learner string, start
 		c.Neighbours = o.Neighbours.String()
 	}
 	name, _, _ := strings.Cut(c.Estimator, ":")
-	// The hint decides nothing else than auto's choice, how many bins a density has, how wide slices are or whether there is room for them, and how near public ranks are.
-	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "slice" || learner == policy.PublicPrior; hinted && o.Records != defaultRecords {
+	// The hint decides nothing else than auto's choice, how many bins a density or adaptive histograms have, how wide slices are or whether there is room for them, and how near public ranks are.
+	if hinted := c.Estimator == "auto" || c.Estimator == "density" || name == "adaptive" && !strings.Contains(c.Estimator, "bins=") || name == "slice" || learner == policy.PublicPrior; hinted && o.Records != defaultRecords {
 		c.Records = o.Records
 	}
 	// Estimators that read their answers from counts know their noise.

@@ -47,6 +47,9 @@ func TestHintsThatDecideArePartOfTheQuestion(t *testing.T) {
 	}
 	f("auto", 5000)
 	f("density", 5000)
+	f("adaptive", 5000)
+	f("adaptive:rounds=3", 5000)
+	f("adaptive:rounds=3,bins=16", 0)
 	f("slice", 5000)
 	f("slice:width=100", 5000)
 	f("tree", 0)

@@ -99,19 +99,25 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 	if a := s.stored(ask); a != nil {
 		return arrange(a, q), false, nil
 	}
-	if ask.prior == learn.FTRL { // whose tree the release before may have moved on
+	var bought *quietilev1.ReleaseResult
+	for {
+		ask.entry.TimeUnixNano = s.now().UnixNano() // in the order of the turns, which is that of learning
+		err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: ask.entry}}, func() error {
+			if bought = s.ledger.bought(ask); bought != nil {
+				return errBought
+			}
+			if ask.prior == learn.FTRL && ask.answers != s.ledger.answered[ask.metric.GetName()] {
+				return errMoved
+			}
+			return s.ledger.check(ask.source, ask.metric, ask.entry)
+		})
+		if !errors.Is(err, errMoved) {
+			break
+		}
 		if err := s.price(ask); err != nil {
 			return nil, false, err
 		}
 	}
-	ask.entry.TimeUnixNano = s.now().UnixNano() // in the order of the turns, which is that of learning
-	var bought *quietilev1.ReleaseResult
-	err = s.append(ctx, &quietilev1.LedgerRecord{Kind: &quietilev1.LedgerRecord_Entry{Entry: ask.entry}}, func() error {
-		if bought = s.ledger.bought(ask); bought != nil {
-			return errBought
-		}
-		return s.ledger.check(ask.source, ask.metric, ask.entry)
-	})
 	if errors.Is(err, errBought) {
 		return arrange(bought, q), false, nil
 	}
@@ -139,13 +145,12 @@ func (s *Service) Release(ctx context.Context, q *quietilev1.ReleaseRequest) (r 
 		return nil, false, err
 	}
 	// The answer is durable: now, and not before, it may be learned from. It is the same answer if that fails, and what was learned is made of the answers again.
-	if err := s.learned(ask, result); err != nil {
-		return nil, false, err
-	}
+	err = s.learned(ask, result)
 	if ask.opts.Learn != nil {
-		if err := s.keep(ask, carry); err != nil {
-			return nil, false, err
-		}
+		err = errors.Join(err, s.keep(ask, carry))
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	return arrange(result, q), true, nil
 }
@@ -180,6 +185,9 @@ func (s *Service) append(ctx context.Context, r *quietilev1.LedgerRecord, check 
 	defer s.mu.Unlock()
 	return s.ledger.append(ctx, r, check)
 }
+
+// errMoved ends an attempt to buy what was priced before the learner had seen the latest answer: its tree has moved on.
+var errMoved = errors.New("an answer came that was not learned from")
 
 // errBought ends an attempt to buy what another releaser has bought meanwhile.
 var errBought = errors.New("the answer was bought already")

@@ -288,9 +288,14 @@ func (s *Store) SetPrior(metric string, version uint32, learner string, state []
 	return s.db.Set(priorKey(metric, version, learner), state, pebble.NoSync)
 }
 
-// Carry returns the exact sums of gradients that the last release of a version of a metric left, nil for none. They are raw data.
-func (s *Store) Carry(metric string, version uint32) ([]byte, error) {
-	return s.get(carryKey(metric, version))
+// TakeCarry returns the exact sums of gradients that the last release of a version of a metric left, nil for none, and forgets them: nobody gets them twice. They are raw data.
+func (s *Store) TakeCarry(metric string, version uint32) ([]byte, error) {
+	key := carryKey(metric, version)
+	carry, err := s.get(key)
+	if err != nil || carry == nil {
+		return nil, err
+	}
+	return carry, s.db.Delete(key, pebble.Sync)
 }
 
 // SetCarry stores them.
