@@ -85,3 +85,34 @@ func TestCurvesGoThroughTheirAnswers(t *testing.T) {
 		t.Errorf("nine quantiles of 10,000 records are off by %v on average", x)
 	}
 }
+
+// Of curves that stay as they are but for noise, much is kept; of a curve that says something else, nothing.
+func TestWhatANewCurveContradictsIsNotCombined(t *testing.T) {
+	const noise = 0.05
+	r := rand.New(rand.NewPCG(2, 2))
+	noisy := func(level float64) []float64 {
+		f := make([]float64, 100)
+		for i := range f {
+			f[i] = level + noise*r.NormFloat64()
+		}
+		return f
+	}
+	truth := func(level float64) []float64 {
+		f := make([]float64, 100)
+		for i := range f {
+			f[i] = level
+		}
+		return f
+	}
+	var curves [][]float64
+	for range 30 {
+		curves = append(curves, noisy(0.3))
+	}
+	if x := distance(chosen(curves, noise*noise), truth(0.3)); x > noise*noise/3 {
+		t.Errorf("combined, equal curves are off by %v, alone by %v", x, noise*noise)
+	}
+	curves = append(curves, noisy(0.8))
+	if x := distance(chosen(curves, noise*noise), truth(0.8)); x > 2*noise*noise {
+		t.Errorf("combined, a curve after a shift is off by %v, alone by %v", x, noise*noise)
+	}
+}

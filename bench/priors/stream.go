@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quietile/quietile/dp"
@@ -408,61 +409,116 @@ func leader(s settings, w *bytes.Buffer, _ string) {
 	}
 }
 
-// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one with weights that fall by a factor for each window that they are old.
+// A memory is a way to weigh the distribution functions of earlier windows: each weighs a factor less than the one after it, of all windows or of those of the same hour.
+type memory struct {
+	name   string
+	every  int
+	factor float64
+}
+
+var memories = []memory{{"nothing kept", 1, 0}, {"0.2", 1, 0.2}, {"0.5", 1, 0.5}, {"0.8", 1, 0.8}, {"same hour, 0.5", 4, 0.5}, {"same hour, 0.8", 4, 0.8}}
+
+// of returns the mean of curves whose age, in windows, is at least the youngest's; nil if there are none.
+func (m memory) of(curves [][]float64, youngest int) []float64 {
+	var sum []float64
+	total, weight := 0.0, 1.0
+	for age := youngest; age < len(curves) && weight > 1e-3; age += m.every {
+		if sum == nil {
+			sum = make([]float64, len(curves[0]))
+		}
+		for i, x := range curves[len(curves)-1-age] {
+			sum[i] += weight * x
+		}
+		total += weight
+		weight *= m.factor
+	}
+	for i := range sum {
+		sum[i] /= total
+	}
+	return sum
+}
+
+// distance returns the mean squared difference of two curves.
+func distance(a, b []float64) (mean float64) {
+	for i := range a {
+		mean += (a[i] - b[i]) * (a[i] - b[i]) / float64(len(a))
+	}
+	return mean
+}
+
+// chosen combines the last curve, whose noise has a variance, with what the memory makes of those before that has forecast the released curves best so far, by their variances. It is made of released curves alone.
+func chosen(curves [][]float64, variance float64) []float64 {
+	var forecast []float64
+	least := math.Inf(1)
+	for _, m := range memories {
+		sum, n := 0.0, 0.0
+		for t := m.every; t < len(curves); t++ {
+			sum, n = sum+distance(m.of(curves[:t], m.every-1), curves[t]), n+1
+		}
+		if n > 0 && sum/n < least {
+			least, forecast = sum/n, m.of(curves[:len(curves)-1], m.every-1)
+		}
+	}
+	last := curves[len(curves)-1]
+	if forecast == nil {
+		return last
+	}
+	share := min(variance/max(least, distance(forecast, last)), 1) // a forecast that the new curve contradicts counts for less
+	mean := make([]float64, len(last))
+	for i := range mean {
+		mean[i] = share*forecast[i] + (1-share)*last[i]
+	}
+	return mean
+}
+
+// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one.
 func combinedCounts(s settings, w *bytes.Buffer, _ string) {
 	const n, m, epsilon, points = 1000, 9, 0.1, 199
-	forgets := []float64{0, 0.2, 0.5, 0.8}
-	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
-		"Forgetting everything is the tree by itself.\n\n| stream | nothing kept | 0.2 | 0.5 | 0.8 | same hour, 0.5 | the recursive estimator with the proxy |\n|---|---:|---:|---:|---:|---:|---:|\n", points, n, epsilon, warm, warm+measured, few(s.reps, 8))
+	reps := few(s.reps, 8)
+	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, or with those of the same hour, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
+		"Keeping nothing is the tree by itself. *Chosen* combines it with the memory that has forecast the released functions best until then, by their variances.\n\n| stream |", points, n, epsilon, warm, warm+measured, reps)
+	for _, k := range memories {
+		fmt.Fprintf(w, " %s |", k.name)
+	}
+	fmt.Fprintf(w, " chosen | the recursive estimator with the proxy |\n|---|%s\n", strings.Repeat("---:|", len(memories)+2))
+	o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
 	for _, c := range []struct {
 		name   string
 		stream stream
 	}{
 		{"seasonal, drifting", withGrid(seasonal(0, 0), "exponential:scale=5,min=0.01,max=10000")},
+		{"shifted by a factor of 3", withGrid(seasonal(warm+measured/2, math.Log(3)), "exponential:scale=5,min=0.01,max=10000")},
 		{"without a change", drawn(body{grid: "exponential:scale=5,min=0.01,max=10000", draw: func(r *rand.Rand) float64 { return math.Exp(3 + 0.4*r.NormFloat64()) }})},
 	} {
 		g := grid(c.stream.grid)
-		reps := few(s.reps, 8)
 		sums := make([][]float64, reps)
 		parallel(reps, func(rep int) {
-			sums[rep] = make([]float64, len(forgets)+1)
-			next := c.stream.next(rand.New(rand.NewPCG(s.seed, uint64(rep))), n)
+			sums[rep] = make([]float64, len(memories)+1)
+			// The variance of the noise is known without records; here it is measured on equal ones.
+			r := rand.New(rand.NewPCG(s.seed, uint64(rep)))
+			values, _ := c.stream.next(r, n)(0)
+			equal := sketchOf(g, values)
+			variance := 0.0
+			for range 10 {
+				variance += distance(curve(g, must(dp.Release(equal, o))), curve(g, must(dp.Release(equal, o)))) / 2 / 10
+			}
+			next := c.stream.next(r, n)
 			var curves [][]float64
 			for t := range warm + measured {
 				values, _ := next(t)
 				data := sketchOf(g, values)
-				o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
 				curves = append(curves, curve(g, must(dp.Release(data, o))))
 				if t < warm {
 					continue
 				}
-				for k := range len(forgets) + 1 {
-					sum, total := make([]float64, g.Len()+1), 0.0
-					for age := 0; age <= t; age++ {
-						weight := 0.0
-						switch {
-						case k < len(forgets):
-							weight = math.Pow(forgets[k], float64(age))
-						case age%4 == 0:
-							weight = math.Pow(0.5, float64(age/4))
-						}
-						if weight < 1e-3 {
-							continue
-						}
-						total += weight
-						for i, x := range curves[t-age] {
-							sum[i] += weight * x
-						}
-					}
-					for i := range sum {
-						sum[i] /= total
-					}
-					sums[rep][k] += errorOf(data, sum, even(m)) / measured
+				for k, memory := range memories {
+					sums[rep][k] += errorOf(data, memory.of(curves, 0), even(m)) / measured
 				}
+				sums[rep][len(memories)] += errorOf(data, chosen(curves, variance), even(m)) / measured
 			}
 		})
 		fmt.Fprintf(w, "| %s |", c.name)
-		for k := range len(forgets) + 1 {
+		for k := range len(memories) + 1 {
 			mean := 0.0
 			for _, x := range sums {
 				mean += x[k] / float64(reps)
