@@ -390,16 +390,11 @@ func leader(s settings, w *bytes.Buffer, _ string) {
 		windows int
 	}{
 		{"season", seasonal(0, 0), hour, 0.1, 500, 40},
-		{"season", seasonal(0, 0), hour, 0.1, 500, 120},
 		{"season", seasonal(0, 0), hour, 0.1, 1000, 40},
-		{"season", seasonal(0, 0), hour, 0.5, 120, 40},
 		{"season", seasonal(0, 0), hour, 0.5, 1000, 40},
-		{"season", seasonal(0, 0), hour, 5, 10, 120},
+		{"season", seasonal(0, 0), hour, 5, 10, 60},
 		{"covariate", explained(), load, 0.1, 500, 40},
-		{"covariate", explained(), load, 0.1, 500, 120},
-		{"covariate", explained(), load, 0.5, 120, 40},
-		{"covariate", explained(), load, 0.5, 120, 120},
-		{"covariate", explained(), load, 5, 10, 120},
+		{"covariate", explained(), load, 5, 10, 60},
 	} {
 		gaps := sequence{stream: c.stream, learners: all(c.config), n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: c.windows, reps: reps, seed: s.seed}.run()
 		for k := range gaps {
