@@ -85,7 +85,7 @@ func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, rec
 	last := math.Inf(-1)
 	for _, p := range o.each {
 		at := position(p, 0.5)
-		if at <= last || position(p, 0.75)-position(p, 0.25) > float64(g.Len())/4 { // next to nothing is believed
+		if !(at > last) || position(p, 0.75)-position(p, 0.25) > float64(g.Len())/4 { // next to nothing is believed
 			return shapes(g, weights, records)
 		}
 		last = at
@@ -101,19 +101,23 @@ func (o Options) shapes(g *sketch.Grid, quantiles []int64, weights []uint64, rec
 	return all
 }
 
-// position returns the bucket, and the part of it, before which a prior has a share of its weight.
+// position returns the bucket, and the part of it, before which a prior has a share of its weight, without what all buckets have alike, which says nothing of where a quantile is; NaN if there is no more.
 func position(p recursive.Prior, share float64) float64 {
 	weights := p.Within(0, len(p.Weights), 0, uint64(len(p.Weights))<<levels-1, levels, nil)
+	least := slices.Min(weights)
 	total := 0.0
 	for _, w := range weights {
-		total += float64(w)
+		total += float64(w - least)
+	}
+	if total == 0 {
+		return math.NaN()
 	}
 	left := share * total
 	for i, w := range weights {
-		if left <= float64(w) {
-			return float64(i) + left/float64(w)
+		if left <= float64(w-least) {
+			return float64(i) + left/float64(w-least)
 		}
-		left -= float64(w)
+		left -= float64(w - least)
 	}
 	return float64(len(weights))
 }

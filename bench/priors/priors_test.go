@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/quietile/quietile/dp"
+	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/sketch"
 )
 
@@ -21,6 +22,32 @@ func TestGapsAreDistancesOfRanks(t *testing.T) {
 	x := gapOf(s, &dp.Result{Quantiles: []dp.Quantile{answer(0.5, 1.5), answer(0.2, 1.5), answer(0.9, 0)}}, nil)
 	if math.Abs(x.mean-(0+1+6)/3.) > 1e-12 || x.most != 6 || math.Abs(x.surprise-math.Log(3)) > 1e-12 {
 		t.Errorf("gap %+v", x)
+	}
+}
+
+// What the law says is what releases do, and descent finds no worse weights than it began with.
+func TestLawsAreThoseOfReleases(t *testing.T) {
+	g := grid("linear:lower=0,upper=100,bins=100")
+	r := rand.New(rand.NewPCG(1, 1))
+	s := sketch.NewBinned(g)
+	for range 200 {
+		s.Add(50 + 10*r.NormFloat64())
+	}
+	l := lawOf(s, 0.25, 0.1)
+	for _, text := range []string{"uniform", "laplace:location=60,scale=2", "cauchy:location=43,scale=1"} {
+		p := must(prior.Parse(text))
+		const reps = 4000
+		var sum gap
+		for range reps {
+			sum.add(gapOf(s, must(dp.Release(s, dp.Options{Quantiles: []float64{0.25}, Epsilon: nano(0.1), Prior: p, Estimator: must(dp.ParseEstimator("recursive"))})), nil), 1./reps)
+		}
+		if want := l.mean(weightsOf(p, g)); math.Abs(sum.mean-want) > 5*sum.deviation(reps) {
+			t.Errorf("%s: releases are off by %.3f ± %.3f, the law says %.3f", text, sum.mean, sum.deviation(reps), want)
+		}
+	}
+	even := weightsOf(prior.Uniform(), g)
+	if w := best([]law{l}, even, 50); !(l.mean(w) < l.mean(even)/2) {
+		t.Errorf("the best prior is off by %.3f, the uniform one by %.3f", l.mean(w), l.mean(even))
 	}
 }
 
@@ -56,5 +83,36 @@ func TestCurvesGoThroughTheirAnswers(t *testing.T) {
 	f := curve(g, must(dp.Release(s, dp.Options{Quantiles: even(199), Epsilon: 1000_000_000_000, Representative: dp.Within})))
 	if x := errorOf(s, f, even(9)); x > 60 {
 		t.Errorf("nine quantiles of 10,000 records are off by %v on average", x)
+	}
+}
+
+// Of curves that stay as they are but for noise, much is kept; of a curve that says something else, nothing.
+func TestWhatANewCurveContradictsIsNotCombined(t *testing.T) {
+	const noise = 0.05
+	r := rand.New(rand.NewPCG(2, 2))
+	noisy := func(level float64) []float64 {
+		f := make([]float64, 100)
+		for i := range f {
+			f[i] = level + noise*r.NormFloat64()
+		}
+		return f
+	}
+	truth := func(level float64) []float64 {
+		f := make([]float64, 100)
+		for i := range f {
+			f[i] = level
+		}
+		return f
+	}
+	var curves [][]float64
+	for range 30 {
+		curves = append(curves, noisy(0.3))
+	}
+	if x := distance(chosen(curves, noise*noise), truth(0.3)); x > noise*noise/3 {
+		t.Errorf("combined, equal curves are off by %v, alone by %v", x, noise*noise)
+	}
+	curves = append(curves, noisy(0.8))
+	if x := distance(chosen(curves, noise*noise), truth(0.8)); x > 2*noise*noise {
+		t.Errorf("combined, a curve after a shift is off by %v, alone by %v", x, noise*noise)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"math/rand/v2"
 
 	"github.com/quietile/quietile/dp"
@@ -88,74 +87,4 @@ func static(s settings, w *bytes.Buffer, _ string) {
 			fmt.Fprintln(w)
 		}
 	}
-}
-
-// publicToPrivate takes one half of the Adult census for public, and releases samples of the other.
-func publicToPrivate(s settings, w *bytes.Buffer, _ string) {
-	const n = 1000
-	fmt.Fprintf(w, "\n## From public to private\n\nOne half of the census is public, and %d records of the other are released: mean rank error over %d releases, with the ratio to the uniform prior's. *Ranks* is `public:FILE`; *answers* are the public half's quantiles as an earlier release. "+
-		"The bounded grid has an edge at each integer, so that answers are whole years or hours and the errors of all are small; the other is the one that needs no range.\n\n| data | grid | m | ε | uniform | ranks | ratio | answers | ratio |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n", n, s.reps)
-	for _, name := range []string{"age", "hours"} {
-		values := column(s.data, "adult.csv.gz", name)
-		if values == nil {
-			continue
-		}
-		for _, g := range []string{"linear:lower=0,upper=128,bins=128", "exponential:scale=6"} {
-			halves := rand.New(rand.NewPCG(s.seed, 99)).Perm(len(values))
-			half := func(from, to int) (xs []float64) {
-				for _, i := range halves[from:to] {
-					xs = append(xs, values[i])
-				}
-				return xs
-			}
-			known, private := sketchOf(grid(g), half(0, len(values)/2)), half(len(values)/2, len(values))
-			for _, m := range []int{1, 9} {
-				for _, epsilon := range []float64{0.05, 0.1, 0.5} {
-					answers := map[float64]float64{}
-					for _, q := range even(m) {
-						answers[q] = quantile(known, q)
-					}
-					priors := []prior.Prior{prior.Uniform(), must(prior.Public("half", known, n, prior.DefaultRobust)), must(prior.Release(answers, 0, prior.DefaultRobust))}
-					sums := make([][]float64, s.reps)
-					parallel(s.reps, func(i int) {
-						r := rand.New(rand.NewPCG(s.seed, uint64(i)))
-						xs := make([]float64, n)
-						for j := range xs {
-							xs[j] = private[r.IntN(len(private))]
-						}
-						data := sketchOf(grid(g), xs)
-						for _, p := range priors {
-							o := dp.Options{Quantiles: even(m), Epsilon: nano(epsilon), Prior: p, Representative: dp.Within}
-							sums[i] = append(sums[i], gapOf(data, must(dp.Release(data, o)), nil).mean)
-						}
-					})
-					var mean [3]float64
-					for _, x := range sums {
-						for k, y := range x {
-							mean[k] += y / float64(s.reps)
-						}
-					}
-					ratio := func(x float64) string {
-						if mean[0] == 0 {
-							return "–"
-						}
-						return fmt.Sprintf("%.2f", x/mean[0])
-					}
-					fmt.Fprintf(w, "| %s | %s | %d | %v | %.2f | %.2f | %s | %.2f | %s |\n", name, g, m, epsilon, mean[0], mean[1], ratio(mean[1]), mean[2], ratio(mean[2]))
-				}
-			}
-		}
-	}
-}
-
-// quantile returns the middle of the bucket of a quantile of public records.
-func quantile(s *sketch.Binned, q float64) float64 {
-	target, before := q*float64(s.Count()), 0.0
-	for i, n := range s.All() {
-		if before += float64(n); before >= target {
-			lower, upper := s.Grid().Bounds(i)
-			return lower + (upper-lower)/2
-		}
-	}
-	return math.NaN()
 }

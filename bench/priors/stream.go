@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quietile/quietile/dp"
@@ -102,6 +103,7 @@ type sequence struct {
 	n, m     int
 	epsilon  float64
 	rho      bool // spend what (ε, 10⁻⁶) gives instead
+	law      bool // errors of the one quantile are means over the draw instead of the draw's
 	windows  int
 	reps     int
 	seed     uint64
@@ -149,7 +151,16 @@ func (q sequence) run() [][]gap {
 				} else {
 					r = must(dp.Release(data, o))
 				}
-				sums[rep][k][t] = gapOf(data, r, o.Prior)
+				x := gapOf(data, r, o.Prior)
+				if q.law {
+					p := prior.Uniform()
+					if o.Prior != nil {
+						p = o.Prior.(prior.ByQuantile).At(qs[0])
+					}
+					x.mean = lawOf(data, qs[0], q.epsilon).mean(weightsOf(p, g))
+					x.most, x.square = x.mean, x.mean*x.mean
+				}
+				sums[rep][k][t] = x
 				if states[k] != nil {
 					check(states[k].Observe("", w, r))
 				}
@@ -253,33 +264,64 @@ func records(s settings, w *bytes.Buffer, _ string) {
 	}
 }
 
+// moved is a stream of Gaussian records on a bounded grid of 8192 buckets, with a deviation of 100, that moves from one place to another.
+func moved(shifted int, from, to float64) stream {
+	return stream{"linear:lower=0,upper=8192,bins=8192", func(r *rand.Rand, n int) func(int) ([]float64, map[string]float64) {
+		return func(t int) ([]float64, map[string]float64) {
+			at := from
+			if t >= shifted {
+				at = to
+			}
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = at + 100*r.NormFloat64()
+			}
+			return values, nil
+		}
+	}}
+}
+
 // shift measures what a learner that is wrong costs.
 func shift(s settings, w *bytes.Buffer, pictures string) {
 	const at, after = warm + 1, 20
-	reps := s.reps
-	fmt.Fprintf(w, "\n## An abrupt shift\n\nThe same stream, whose values are multiplied by 20 from window %d on; medians, mean over %d runs. *Worst* is the largest ratio of the proxy's error to the uniform prior's of any of the twenty windows from there on, with its standard error, *recovered* the first window after the shift from which three in a row are again within a third above "+
-		"the error before the shift (or within two standard errors of it).\n\n| ε | records | uniform | proxy before | at the shift | worst | recovered after | proxy from the tenth on |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n", at, reps)
+	fmt.Fprintf(w, "\n## An abrupt shift\n\nThe same stream, whose values are multiplied from window %d on; and records on a bounded grid of 8192 buckets whose place moves; medians, mean over %d runs, in which each window's error is the mean over the draw, by its law. *Worst* is the largest ratio of the proxy's error to the uniform prior's on the same records of any of the twenty windows from there on, with its standard error, "+
+		"*recovered* the first window after the shift from which three in a row are again within a third above the error before the shift (or within two standard errors of it).\n\n| stream | ε | records | uniform | proxy before | at the shift | worst | recovered after | proxy from the tenth on |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n", at, s.reps)
 	both := []learner{learners()[0], learners()[2]}
 	for _, c := range []struct {
+		name    string
+		stream  stream
 		epsilon float64
 		n       int
-	}{{0.05, 400}, {0.1, 200}, {0.5, 40}, {0.1, 400}, {0.1, 1000}} {
-		gaps := sequence{stream: seasonal(at, math.Log(20)), learners: both, n: c.n, m: 1, epsilon: c.epsilon, windows: at + after, reps: reps, seed: s.seed}.run()
-		uniform, before, worst, doubt := over(gaps[0]).mean, over(gaps[1][at-10:at]).mean, 0.0, 0.0
+	}{
+		{"× 20", seasonal(at, math.Log(20)), 0.05, 400},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 200},
+		{"× 20", seasonal(at, math.Log(20)), 0.5, 40},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 400},
+		{"× 20", seasonal(at, math.Log(20)), 0.1, 1000},
+		{"× 1/20", seasonal(at, -math.Log(20)), 0.1, 200},
+		{"× 1000", seasonal(at, math.Log(1000)), 0.1, 200},
+		{"× 1000", seasonal(at, math.Log(1000)), 0.1, 400},
+		{"1000 to 1300", moved(at, 1000, 1300), 0.1, 200},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 120},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 160},
+		{"1000 to 6000", moved(at, 1000, 6000), 0.1, 200},
+	} {
+		gaps := sequence{stream: c.stream, learners: both, n: c.n, m: 1, epsilon: c.epsilon, law: true, windows: at + after, reps: s.reps, seed: s.seed}.run()
+		before, worst, doubt := over(gaps[1][at-10:at]).mean, 0.0, 0.0
 		recovered := after
 		for t := at; t < at+after; t++ {
-			if x := gaps[1][t].mean / uniform; x > worst {
-				worst, doubt = x, gaps[1][t].deviation(reps)/uniform
+			if x := gaps[1][t].mean / gaps[0][t].mean; x > worst {
+				worst, doubt = x, gaps[1][t].deviation(s.reps)/gaps[0][t].mean
 			}
 		}
 		for t := at + after - 3; t >= at; t-- {
-			if x := over(gaps[1][t : t+3]).mean; x > before*4/3+2*before/math.Sqrt(float64(3*reps)) {
+			if x := over(gaps[1][t : t+3]); x.mean > before*4/3+2*x.deviation(s.reps) {
 				break
 			}
 			recovered = t - at
 		}
-		fmt.Fprintf(w, "| %v | %d | %.1f | %.1f | %.1f | %.2f ± %.2f | %d | %.1f |\n", c.epsilon, c.n, uniform, before, gaps[1][at].mean, worst, doubt, recovered, over(gaps[1][at+10:]).mean)
-		if c.epsilon == 0.1 && c.n == 200 && pictures != "" {
+		fmt.Fprintf(w, "| %s | %v | %d | %.1f | %.1f | %.1f | %.2f ± %.2f | %d | %.1f |\n", c.name, c.epsilon, c.n, over(gaps[0]).mean, before, gaps[1][at].mean, worst, doubt, recovered, over(gaps[1][at+10:]).mean)
+		if c.name == "× 20" && c.epsilon == 0.1 && c.n == 200 && pictures != "" {
 			picture(filepath.Join(pictures, "shift.svg"), "An abrupt shift: values are multiplied by 20 at window 31; 200 records, ε = 0.1", both, gaps)
 		}
 	}
@@ -330,76 +372,148 @@ func realStreams(s settings, w *bytes.Buffer, _ string) {
 
 // leader compares dp-ftrl with what is free.
 func leader(s settings, w *bytes.Buffer, _ string) {
-	fmt.Fprintf(w, "\n## Gradients on the data\n\nThe seasonal stream, with what ε and δ = 10⁻⁶ give in ρ; dp-ftrl has a tenth of it for its gradients; medians, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 4))
-	all := []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &learn.Config{Features: []string{learn.Hour}}}, {"dp-ftrl", &learn.Config{Learner: learn.FTRL, Features: []string{learn.Hour}}}}
-	header(w, "ε, records", all)
+	reps := few(s.reps, 4)
+	fmt.Fprintf(w, "\n## Gradients on the data\n\nThe seasonal stream, and the one that a covariate explains, with what ε and δ = 10⁻⁶ give in ρ; dp-ftrl has a tenth of it for its gradients; medians, the last ten windows of so many, mean over %d runs.\n", reps)
+	all := func(c learn.Config) []learner {
+		ftrl := c
+		ftrl.Learner = learn.FTRL
+		return []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &c}, {"dp-ftrl", &ftrl}}
+	}
+	hour, load := learn.Config{Features: []string{learn.Hour}}, learn.Config{Covariates: []string{"load"}}
+	header(w, "stream, ε, records, windows", all(hour))
 	for _, c := range []struct {
+		name    string
+		stream  stream
+		config  learn.Config
 		epsilon float64
 		n       int
-	}{{0.1, 1000}, {0.5, 200}, {0.5, 1000}} {
-		gaps := sequence{stream: seasonal(0, 0), learners: all, n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: warm + measured, reps: few(s.reps, 4), seed: s.seed}.run()
+		windows int
+	}{
+		{"season", seasonal(0, 0), hour, 0.1, 500, 40},
+		{"season", seasonal(0, 0), hour, 0.1, 1000, 40},
+		{"season", seasonal(0, 0), hour, 0.5, 1000, 40},
+		{"season", seasonal(0, 0), hour, 5, 10, 60},
+		{"covariate", explained(), load, 0.1, 500, 40},
+		{"covariate", explained(), load, 5, 10, 60},
+	} {
+		gaps := sequence{stream: c.stream, learners: all(c.config), n: c.n, m: 1, epsilon: c.epsilon, rho: true, windows: c.windows, reps: reps, seed: s.seed}.run()
 		for k := range gaps {
-			gaps[k] = gaps[k][warm:]
+			gaps[k] = gaps[k][c.windows-measured:]
 		}
-		row(w, fmt.Sprintf("%v, %d", c.epsilon, c.n), gaps)
+		row(w, fmt.Sprintf("%s, %v, %d, %d", c.name, c.epsilon, c.n, c.windows), gaps)
 	}
 }
 
-// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one with weights that fall by a factor for each window that they are old.
+// A memory is a way to weigh the distribution functions of earlier windows: each weighs a factor less than the one after it, of all windows or of those of the same hour.
+type memory struct {
+	name   string
+	every  int
+	factor float64
+}
+
+var memories = []memory{{"nothing kept", 1, 0}, {"0.2", 1, 0.2}, {"0.5", 1, 0.5}, {"0.8", 1, 0.8}, {"same hour, 0.5", 4, 0.5}, {"same hour, 0.8", 4, 0.8}}
+
+// of returns the mean of curves whose age, in windows, is at least the youngest's; nil if there are none.
+func (m memory) of(curves [][]float64, youngest int) []float64 {
+	var sum []float64
+	total, weight := 0.0, 1.0
+	for age := youngest; age < len(curves) && weight > 1e-3; age += m.every {
+		if sum == nil {
+			sum = make([]float64, len(curves[0]))
+		}
+		for i, x := range curves[len(curves)-1-age] {
+			sum[i] += weight * x
+		}
+		total += weight
+		weight *= m.factor
+	}
+	for i := range sum {
+		sum[i] /= total
+	}
+	return sum
+}
+
+// distance returns the mean squared difference of two curves.
+func distance(a, b []float64) (mean float64) {
+	for i := range a {
+		mean += (a[i] - b[i]) * (a[i] - b[i]) / float64(len(a))
+	}
+	return mean
+}
+
+// chosen combines the last curve, whose noise has a variance, with what the memory makes of those before that has forecast the released curves best so far, by their variances. It is made of released curves alone.
+func chosen(curves [][]float64, variance float64) []float64 {
+	var forecast []float64
+	least := math.Inf(1)
+	for _, m := range memories {
+		sum, n := 0.0, 0.0
+		for t := m.every; t < len(curves); t++ {
+			sum, n = sum+distance(m.of(curves[:t], m.every-1), curves[t]), n+1
+		}
+		if n > 0 && sum/n < least {
+			least, forecast = sum/n, m.of(curves[:len(curves)-1], m.every-1)
+		}
+	}
+	last := curves[len(curves)-1]
+	if forecast == nil {
+		return last
+	}
+	share := min(variance/max(least, distance(forecast, last)), 1) // a forecast that the new curve contradicts counts for less
+	mean := make([]float64, len(last))
+	for i := range mean {
+		mean[i] = share*forecast[i] + (1-share)*last[i]
+	}
+	return mean
+}
+
+// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one.
 func combinedCounts(s settings, w *bytes.Buffer, _ string) {
 	const n, m, epsilon, points = 1000, 9, 0.1, 199
-	forgets := []float64{0, 0.2, 0.5, 0.8}
-	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
-		"Forgetting everything is the tree by itself.\n\n| stream | nothing kept | 0.2 | 0.5 | 0.8 | same hour, 0.5 | the recursive estimator with the proxy |\n|---|---:|---:|---:|---:|---:|---:|\n", points, n, epsilon, warm, warm+measured, few(s.reps, 8))
+	reps := few(s.reps, 8)
+	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, or with those of the same hour, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
+		"Keeping nothing is the tree by itself. *Chosen* combines it with the memory that has forecast the released functions best until then, by their variances.\n\n| stream |", points, n, epsilon, warm, warm+measured, reps)
+	for _, k := range memories {
+		fmt.Fprintf(w, " %s |", k.name)
+	}
+	fmt.Fprintf(w, " chosen | the recursive estimator with the proxy |\n|---|%s\n", strings.Repeat("---:|", len(memories)+2))
+	o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
 	for _, c := range []struct {
 		name   string
 		stream stream
 	}{
 		{"seasonal, drifting", withGrid(seasonal(0, 0), "exponential:scale=5,min=0.01,max=10000")},
+		{"shifted by a factor of 3", withGrid(seasonal(warm+measured/2, math.Log(3)), "exponential:scale=5,min=0.01,max=10000")},
 		{"without a change", drawn(body{grid: "exponential:scale=5,min=0.01,max=10000", draw: func(r *rand.Rand) float64 { return math.Exp(3 + 0.4*r.NormFloat64()) }})},
 	} {
 		g := grid(c.stream.grid)
-		reps := few(s.reps, 8)
 		sums := make([][]float64, reps)
 		parallel(reps, func(rep int) {
-			sums[rep] = make([]float64, len(forgets)+1)
-			next := c.stream.next(rand.New(rand.NewPCG(s.seed, uint64(rep))), n)
+			sums[rep] = make([]float64, len(memories)+1)
+			// The variance of the noise is known without records; here it is measured on equal ones.
+			r := rand.New(rand.NewPCG(s.seed, uint64(rep)))
+			values, _ := c.stream.next(r, n)(0)
+			equal := sketchOf(g, values)
+			variance := 0.0
+			for range 10 {
+				variance += distance(curve(g, must(dp.Release(equal, o))), curve(g, must(dp.Release(equal, o)))) / 2 / 10
+			}
+			next := c.stream.next(r, n)
 			var curves [][]float64
 			for t := range warm + measured {
 				values, _ := next(t)
 				data := sketchOf(g, values)
-				o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
 				curves = append(curves, curve(g, must(dp.Release(data, o))))
 				if t < warm {
 					continue
 				}
-				for k := range len(forgets) + 1 {
-					sum, total := make([]float64, g.Len()+1), 0.0
-					for age := 0; age <= t; age++ {
-						weight := 0.0
-						switch {
-						case k < len(forgets):
-							weight = math.Pow(forgets[k], float64(age))
-						case age%4 == 0:
-							weight = math.Pow(0.5, float64(age/4))
-						}
-						if weight < 1e-3 {
-							continue
-						}
-						total += weight
-						for i, x := range curves[t-age] {
-							sum[i] += weight * x
-						}
-					}
-					for i := range sum {
-						sum[i] /= total
-					}
-					sums[rep][k] += errorOf(data, sum, even(m)) / measured
+				for k, memory := range memories {
+					sums[rep][k] += errorOf(data, memory.of(curves, 0), even(m)) / measured
 				}
+				sums[rep][len(memories)] += errorOf(data, chosen(curves, variance), even(m)) / measured
 			}
 		})
 		fmt.Fprintf(w, "| %s |", c.name)
-		for k := range len(forgets) + 1 {
+		for k := range len(memories) + 1 {
 			mean := 0.0
 			for _, x := range sums {
 				mean += x[k] / float64(reps)

@@ -8,29 +8,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
 
-// Through the daemon: with what was learned the middle error falls to half of the uniform prior's, or less. (It is about a fifth; means are made of a few windows of 28, and errors are drawn from the secure source.)
+// Through the daemon: with what was learned the mean error falls to a third of the uniform prior's, or less. (It is between a tenth and a fifth in twelve runs of twelve; errors are drawn from the secure source.)
 func TestTheDemoOfManyDaysShowsTheErrorFalling(t *testing.T) {
 	var v daysView
 	if err := json.Unmarshal([]byte(succeed(t, "", "demo", "--days", "10", "--seed", "1", "--format", "json")), &v); err != nil {
 		t.Fatal(err)
 	}
-	var all, others []float64
-	for _, d := range v.Windows[min(12, len(v.Windows)):] {
-		all, others = append(all, d.Learned), append(others, d.Uniform)
+	var learned, uniform float64
+	late := v.Windows[min(12, len(v.Windows)):]
+	for _, d := range late {
+		learned += d.Learned / float64(len(late))
+		uniform += d.Uniform / float64(len(late))
 	}
-	slices.Sort(all)
-	slices.Sort(others)
-	if len(all) != 28 {
-		t.Fatalf("%d windows from the fourth day on", len(all))
-	}
-	learned, uniform := all[14], others[14]
-	t.Logf("middle rank error from the fourth day on: %.1f, with the uniform prior %.1f", learned, uniform)
-	if len(v.Windows) != 40 || len(v.Days) != 10 || learned > uniform/2 {
+	t.Logf("mean rank error from the fourth day on: %.1f, with the uniform prior %.1f", learned, uniform)
+	if len(v.Windows) != 40 || len(v.Days) != 10 || learned > uniform/3 {
 		t.Errorf("%d windows of %d days", len(v.Windows), len(v.Days))
 	}
 	if v.Belief == nil || len(v.Belief.Quantiles) != 1 || v.Belief.Quantiles[0].Releases != 40 || !(v.Belief.Quantiles[0].Surprise < v.Belief.Quantiles[0].Uniform) {

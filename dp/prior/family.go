@@ -249,9 +249,9 @@ func (f family) masses(g *sketch.Grid) ([]float64, error) {
 		below, above = tails(f.parameters, 0)
 	}
 	for i := range m {
-		_, upper := g.Bounds(i)
-		if f.buckets {
-			upper = float64(i + 1)
+		upper := float64(i + 1)
+		if !f.buckets {
+			_, upper = g.Bounds(i)
 		}
 		b, a := 1.0, 0.0
 		if f.buckets || i < len(m)-1 && !math.IsInf(upper, 1) {

@@ -269,9 +269,42 @@ func TestAPublicDataSetIsAPriorForEachQuantile(t *testing.T) {
 				near += float64(x)
 			}
 		}
-		if near /= all; near < 0.45 || near > 0.6 { // a Cauchy distribution has a half of its mass within its scale
+		if near /= all; near < 0.58 || near > 0.68 { // a Cauchy distribution has a half of its mass within its scale, a Laplace distribution three quarters within its deviation
 			t.Errorf("quantile %v: %v of the weight is within the scale", q, near)
 		}
+	}
+}
+
+// Half of the public records have one value, and the quantile is at its edge: per record it has as much weight as its neighbours, though most of its ranks are far from the quantile's.
+func TestAPublicAtomHasTheWeightOfItsNearestRank(t *testing.T) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sketch.NewBinned(g)
+	add := func(x float64, records int) {
+		for range records {
+			s.Add(x)
+		}
+	}
+	add(3.5, 230)
+	add(4.5, 20)
+	add(5.5, 500)
+	add(6.5, 250)
+	p, err := Public("half", s, 1000, DefaultRobust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := p.At(0.25).(Mixture)
+	if !ok {
+		t.Fatal("not a mixture")
+	}
+	own, _, _, err := m.Mixed(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if atom, beside, beyond := float64(own[g.Index(5.5)])/500, float64(own[g.Index(4.5)])/20, float64(own[g.Index(6.5)])/250; math.Abs(atom/beside-1) > 1e-6 || beyond > atom/100 {
+		t.Errorf("weights per record: %v at the atom, %v before it, %v beyond", atom, beside, beyond)
 	}
 }
 

@@ -20,9 +20,10 @@ type public struct {
 // defaultRecords is how many records a release is taken to have if nobody says.
 const defaultRecords = 10_000
 
-// Public returns the prior of a public data set, which must really be public: it is read as it is, without noise or charge. A quantile q is believed to be where the data set has a rank near q: by a Cauchy
-// distribution of ranks around q whose scale is the deviation of the rank of q's quantile among the records to be released, about so many (0 stands for 10,000), and among the public ones, if both are drawn from one
-// distribution: √(q(1−q)·(1/records + 1/public)). The uniform prior has the share robust in (0, 1]. The name stands for the data set in results. Errors wrap [ErrPrior].
+// Public returns the prior of a public data set, which must really be public: it is read as it is, without noise or charge. A quantile q is believed to be where the data set has a rank near q: half by a Laplace and half by a Cauchy
+// distribution of ranks around q, whose scale is the deviation of the rank of q's quantile among the records to be released, about so many (0 stands for 10,000), and among the public ones, if both are drawn from one
+// distribution: √(q(1−q)·(1/records + 1/public)). All ranks of a bucket have the density of the nearest to q: a bucket's weight is spread evenly over its records, however many there are, and the draw pays for each.
+// The uniform prior has the share robust in (0, 1]. The name stands for the data set in results. Errors wrap [ErrPrior].
 func Public(name string, s *sketch.Binned, records uint64, robust float64) (ByQuantile, error) {
 	switch {
 	case s.Count() == 0:
@@ -62,11 +63,12 @@ func (p *public) around(g *sketch.Grid, q float64) ([]float64, error) {
 	m := make([]float64, g.Len())
 	for i := range m {
 		low, high := p.before[i], p.before[i+1]
-		if m[i] = high - low; !math.IsNaN(q) && high > low {
-			m[i] = (math.Atan((high-q)/scale) - math.Atan((low-q)/scale)) / math.Pi
+		if m[i] = high - low; !math.IsNaN(q) {
+			z := (min(max(q, low), high) - q) / scale
+			m[i] *= math.Exp(-math.Sqrt2*math.Abs(z))/math.Sqrt2 + 1/(math.Pi*(1+z*z))
 		}
 	}
-	return m, nil
+	return m, normal(m)
 }
 
 // Weights implements [Prior]: those of the public records. It is an error if the grid is another one than theirs.

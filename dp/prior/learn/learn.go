@@ -20,7 +20,7 @@ import (
 
 const (
 	// format is the version of states.
-	format = 1
+	format = 2
 	// kept is how many forecasts of a quantile are remembered beside their outcome, for displays.
 	kept = 64
 	// maxQuantiles limits a state: further ones have no learned prior.
@@ -48,7 +48,8 @@ type quantile struct {
 	memory    []float64
 	surprises uint32
 	surprise  float64
-	window    int64 // start of the latest window, nanoseconds since the Unix epoch
+	trust     float64 // of [Ridge]: the odds that the forecast is near the quantile
+	window    int64   // start of the latest window, nanoseconds since the Unix epoch
 	forecasts []*quietilev1.Forecast
 }
 
@@ -71,18 +72,19 @@ func (s *State) Releases() uint64 { return s.releases }
 // Last returns the name of the last of them, as [State.Observe] was told.
 func (s *State) Last() string { return s.releaseID }
 
-// Prior returns what is believed of quantiles in a window: for each a forecast with its usual error, and a robust part; only that where nothing was learned. The error, which wraps [prior.ErrPrior], names the covariate
+// Prior returns what is believed of quantiles in a window: for each a forecast with its usual error, and a robust part, the larger the less the forecast is proven; only that where nothing was learned. The error, which wraps [prior.ErrPrior], names the covariate
 // at fault; the prior is then the robust part alone, and right to use.
 func (s *State) Prior(w Window, quantiles []float64) (prior.ByQuantile, error) {
 	f, _, err := s.config.features(w, s.magnitude)
 	var all []prior.Quantile
+	first := middle(quantiles)
 	for _, q := range quantiles {
 		p, none := prior.Near(nothingNear)
 		if none != nil {
 			return nil, none
 		}
 		if known := s.find(q); known != nil && err == nil {
-			p = known.prior(s, f)
+			p = known.prior(s, f, q == first)
 		}
 		all = append(all, prior.Quantile{Q: q, Prior: p})
 	}
@@ -118,14 +120,33 @@ func compare(a, b float64) int {
 	return 0
 }
 
-// prior returns the belief of a quantile for a window with features f.
-func (k *quantile) prior(s *State, f []float64) prior.Prior {
+// alone is the most that a forecast is believed for the quantile that a release finds first, where no other answer confirms it: half of the robust prior's weight is left then if it is wrong, and if it is right, half of its own is as good as all.
+const alone = 0.5
+
+// prior returns the belief of a quantile for a window with features f; first if it is the quantile that the release finds first.
+func (k *quantile) prior(s *State, f []float64, first bool) prior.Prior {
 	location, scale := s.forecast(k, f)
-	p, err := prior.Forecast(location, caution*scale, k.last, float64(s.grid.Len()), s.config.Robust)
+	believed := 1.0
+	if s.config.Learner == Proxy && s.config.Optimiser == Ridge {
+		believed = k.believed()
+	}
+	if first {
+		believed = min(believed, alone)
+	}
+	p, err := prior.Forecast(location, caution*scale, k.last, float64(s.grid.Len()), 1-(1-s.config.Robust)*believed)
 	if err != nil { // forecast keeps its numbers finite
 		panic(err)
 	}
 	return p
+}
+
+// middle returns the quantile that a release finds first.
+func middle(quantiles []float64) float64 {
+	sorted := slices.Compact(slices.Sorted(slices.Values(quantiles)))
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)/2]
 }
 
 // forecast returns position and usual error of a quantile, finite and at least half a bucket.
@@ -164,6 +185,11 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 			}
 		}
 	}
+	var quantiles []float64
+	for _, a := range r.Quantiles {
+		quantiles = append(quantiles, a.Q)
+	}
+	first := middle(quantiles)
 	s.magnitude, s.releaseID = grown, id
 	s.releases++
 	for _, a := range r.Quantiles {
@@ -182,14 +208,14 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 			continue
 		}
 		k.window = start
-		k.remember(s, w, f, bucket, x)
+		k.remember(s, w, f, bucket, x, a.Q == first)
 		switch {
 		case s.config.Learner == Previous:
 			k.track(math.Abs(x-k.last), 1)
 		case s.config.Learner == FTRL:
 			k.track(math.Abs(x-k.last), 1)
 		case s.config.Optimiser == Ridge:
-			k.learnRidge(f, x)
+			k.learnRidge(f, x, s.config.Robust, float64(s.grid.Len()))
 		default:
 			k.learnSurrogate(s.config.Optimiser, f, bucket, float64(s.grid.Len()))
 		}
@@ -202,15 +228,15 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 	return nil
 }
 
-// remember notes what was forecast of an answer.
-func (k *quantile) remember(s *State, w Window, f []float64, bucket int, x float64) {
+// remember notes what was forecast of an answer, first if it was the release's first to be found.
+func (k *quantile) remember(s *State, w Window, f []float64, bucket int, x float64, first bool) {
 	if k.releases == 0 {
 		return
 	}
 	location, scale := s.forecast(k, f)
 	k.forecasts = append(k.forecasts, &quietilev1.Forecast{
 		WindowStartUnixNano: w.Start.UnixNano(), Location: location, Scale: scale, Released: x,
-		Surprise: prior.Surprise(k.prior(s, f), s.grid, bucket), Uniform: math.Log(float64(s.grid.Len())),
+		Surprise: prior.Surprise(k.prior(s, f, first), s.grid, bucket), Uniform: math.Log(float64(s.grid.Len())),
 	})
 	if len(k.forecasts) > kept {
 		k.forecasts = slices.Delete(k.forecasts, 0, len(k.forecasts)-kept)
@@ -243,7 +269,7 @@ func (s *State) Proto() *quietilev1.PriorState {
 	for _, k := range s.quantiles {
 		p.Quantiles = append(p.Quantiles, &quietilev1.QuantileState{
 			Q: k.q, Releases: k.releases, Last: k.last, Scale: k.scale, Weights: slices.Clone(k.weights), Memory: slices.Clone(k.memory),
-			Surprises: k.surprises, Surprise: k.surprise, Forecasts: slices.Clone(k.forecasts), WindowStartUnixNano: k.window,
+			Surprises: k.surprises, Surprise: k.surprise, Trust: k.trust, Forecasts: slices.Clone(k.forecasts), WindowStartUnixNano: k.window,
 		})
 	}
 	if s.ftrl != nil {
@@ -282,16 +308,19 @@ func FromProto(p *quietilev1.PriorState, c Config, g *sketch.Grid) (*State, erro
 		if i > 0 && !(p.GetQuantiles()[i-1].GetQ() < k.GetQ()) || !(k.GetQ() > 0 && k.GetQ() < 1) {
 			return nil, fmt.Errorf("%w: state whose quantile %v is out of order", prior.ErrPrior, k.GetQ())
 		}
-		numbers := slices.Concat([]float64{k.GetLast(), k.GetScale(), k.GetSurprise()}, k.GetWeights(), k.GetMemory())
+		numbers := slices.Concat([]float64{k.GetLast(), k.GetScale(), k.GetSurprise(), k.GetTrust()}, k.GetWeights(), k.GetMemory())
 		if slices.ContainsFunc(numbers, func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }) {
 			return nil, fmt.Errorf("%w: state whose quantile %v has numbers that are not finite", prior.ErrPrior, k.GetQ())
+		}
+		if k.GetTrust() < 0 {
+			return nil, fmt.Errorf("%w: state whose quantile %v has the trust %v, less than 0", prior.ErrPrior, k.GetQ(), k.GetTrust())
 		}
 		if want := s.sizes(); len(k.GetWeights()) != want[0] || len(k.GetMemory()) != want[1] {
 			return nil, fmt.Errorf("%w: state whose quantile %v has %d weights and %d numbers, not %d and %d", prior.ErrPrior, k.GetQ(), len(k.GetWeights()), len(k.GetMemory()), want[0], want[1])
 		}
 		s.quantiles = append(s.quantiles, &quantile{
 			q: k.GetQ(), releases: k.GetReleases(), last: k.GetLast(), scale: k.GetScale(), weights: slices.Clone(k.GetWeights()), memory: slices.Clone(k.GetMemory()),
-			surprises: k.GetSurprises(), surprise: k.GetSurprise(), forecasts: slices.Clone(k.GetForecasts()), window: k.GetWindowStartUnixNano(),
+			surprises: k.GetSurprises(), surprise: k.GetSurprise(), trust: k.GetTrust(), forecasts: slices.Clone(k.GetForecasts()), window: k.GetWindowStartUnixNano(),
 		})
 	}
 	if s.ftrl != nil {

@@ -181,8 +181,10 @@ type QuantileState struct {
 	Forecasts []*Forecast `protobuf:"bytes,9,rep,name=forecasts,proto3" json:"forecasts,omitempty"`
 	// The start of the window of the latest answer: of a window only the first answer is taken in.
 	WindowStartUnixNano int64 `protobuf:"fixed64,10,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The odds that the forecast is near the quantile, and not near an answer that missed it.
+	Trust         float64 `protobuf:"fixed64,11,opt,name=trust,proto3" json:"trust,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QuantileState) Reset() {
@@ -281,6 +283,13 @@ func (x *QuantileState) GetForecasts() []*Forecast {
 func (x *QuantileState) GetWindowStartUnixNano() int64 {
 	if x != nil {
 		return x.WindowStartUnixNano
+	}
+	return 0
+}
+
+func (x *QuantileState) GetTrust() float64 {
+	if x != nil {
+		return x.Trust
 	}
 	return 0
 }
@@ -518,7 +527,7 @@ const file_quietile_v1_prior_proto_rawDesc = "" +
 	"magnitudes\x128\n" +
 	"\tquantiles\x18\n" +
 	" \x03(\v2\x1a.quietile.v1.QuantileStateR\tquantiles\x12,\n" +
-	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\"\xb9\x02\n" +
+	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\"\xcf\x02\n" +
 	"\rQuantileState\x12\f\n" +
 	"\x01q\x18\x01 \x01(\x01R\x01q\x12\x1a\n" +
 	"\breleases\x18\x02 \x01(\x04R\breleases\x12\x12\n" +
@@ -530,7 +539,8 @@ const file_quietile_v1_prior_proto_rawDesc = "" +
 	"\bsurprise\x18\b \x01(\x01R\bsurprise\x123\n" +
 	"\tforecasts\x18\t \x03(\v2\x15.quietile.v1.ForecastR\tforecasts\x123\n" +
 	"\x16window_start_unix_nano\x18\n" +
-	" \x01(\x10R\x13windowStartUnixNano\"\xc3\x01\n" +
+	" \x01(\x10R\x13windowStartUnixNano\x12\x14\n" +
+	"\x05trust\x18\v \x01(\x01R\x05trust\"\xc3\x01\n" +
 	"\bForecast\x123\n" +
 	"\x16window_start_unix_nano\x18\x01 \x01(\x10R\x13windowStartUnixNano\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\x01R\blocation\x12\x14\n" +
