@@ -151,7 +151,7 @@ func TestRankErrorsOfAdaptiveHistogramsHoldAtTheEnds(t *testing.T) {
 		}
 		held, releases := 0, 200
 		for range releases {
-			cuts, intervals := o.cuts(s, nominal, weights, exact.New())
+			cuts, intervals, _ := o.cuts(s, nominal, weights, exact.New())
 			good := true
 			for j, cut := range cuts {
 				b, target := int(min(cut>>levels, uint64(last))), o.Quantiles[j]*before[g.Len()]

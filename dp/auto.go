@@ -47,7 +47,7 @@ const caution = 1.3
 // order. It sees the options, the grid and Records, and never the data: records of several [shapes], which are spread as the prior says by and large, are released some times by
 // each estimator, by the code that releases the data. Equal arguments give equal predictions. Errors are those of [Options.Validate] and of the prior.
 func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
-	o.Estimator = Estimator{}
+	o.Estimator, o.Forecast = Estimator{}, nil
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		for _, lots := range shapes {
 			for r := range rehearsals {
 				s := lots[int(r)%len(lots)]
-				cuts, _ := o.cuts(s.Binned, asked, weights, sampler)
+				cuts, _, _ := o.cuts(s.Binned, asked, weights, sampler)
 				mean, most := s.rankErrors(asked, cuts)
 				logMean += math.Log1p(mean)
 				logMax += math.Log1p(most)
@@ -236,5 +236,8 @@ func (o Options) Chosen(g *sketch.Grid) (Options, *Prediction, error) {
 		return o, nil, err
 	}
 	o.Estimator = all[0].Estimator
+	if !o.Estimator.counts() {
+		o.Forecast = nil
+	}
 	return o, &all[0], nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/quietile/quietile/sketch"
 )
 
-// readCounts returns cuts read from noisy counts: of a tree over bins, or of bins alone.
-func (o Options) readCounts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {
+// readCounts returns cuts read from noisy counts: of a tree over bins, or of bins alone; and the curve of these if a forecast is given, which the cuts then follow too.
+func (o Options) readCounts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval, *Curve) {
 	b := newBins(weights, o.bins())
 	p := o.noisyTree(b.len())
 	for bucket, n := range s.All() {
@@ -22,7 +22,7 @@ func (o Options) readCounts(s *sketch.Binned, quantiles []int64, weights []uint6
 		}
 	}
 	t := tree.Release(p, sampler)
-	cuts := t.Quantiles(quantiles)
+	cuts, curve := b.read(t, quantiles, o.Forecast, sampler)
 	var intervals []Interval
 	if o.Confidence > 0 {
 		band := t.CalibratedBand(o.Confidence, int(runs(o.Confidence)), sampler)
@@ -33,7 +33,7 @@ func (o Options) readCounts(s *sketch.Binned, quantiles []int64, weights []uint6
 	for j := range cuts {
 		cuts[j] = b.cut(cuts[j])
 	}
-	return cuts, intervals
+	return cuts, intervals, curve
 }
 
 // runs is how many trees of no records are simulated for a confidence: ten times as many as it needs at least, so that the bounds are steady.

@@ -442,6 +442,13 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	f("tree", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("tree:bins=40", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("density:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
+	// Whatever a forecast makes of the answers.
+	for _, at := range [][]float64{{0, 256}, {60, 90}, {128, 128}, {0, 70, 70, 256}} {
+		forecast := &Curve{At: at, Variance: 1e-9}
+		f("tree", 100, Options{Epsilon: 1e7, Confidence: 0.9, Forecast: forecast})
+		f("tree:bins=40", 100, Options{Epsilon: 1e7, Confidence: 0.9, Forecast: forecast})
+		f("density:bins=30", 100, Options{NanoRho: 1e4, Confidence: 0.9, Forecast: forecast})
+	}
 	f("adaptive", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("adaptive:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})

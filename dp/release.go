@@ -102,6 +102,9 @@ type Options struct {
 	Records uint64
 	// Representative picks the answer's place in its bucket. The zero value is [Lower].
 	Representative Representative
+	// Forecast is for estimators that read their answers from counts: what earlier releases make expect of the records. They combine it with what their own noisy counts show, by the variances of both, at no cost
+	// (docs/proofs/learned-priors.md), and publish that too, as Result.Curve. An empty curve asks for this alone; nil for neither. Estimators that "auto" may choose besides do not look at it.
+	Forecast *Curve
 	// Learn asks for a gradient besides the answers, for [ReleaseAndLearn]; nil for none.
 	Learn *Learning
 
@@ -141,8 +144,10 @@ type Result struct {
 	Contributions int
 	// Neighbours is "add-remove" or "replace-one".
 	Neighbours string
-	// Prior is the name of the prior.
+	// Prior is the name of the prior; "curve" for a tree on the grid's buckets, which has none, with a forecast.
 	Prior string
+	// Curve is what the noisy counts of the release itself show of the records, for forecasts of the next ones; nil unless a forecast was given.
+	Curve *Curve
 	// Predicted is what made "auto" choose the estimator, nil if another was asked for. It knows nothing of the data.
 	Predicted *Prediction
 	// Learned are the noisy sums of gradients that [Learning] asked for, and LearnedNanoRho the part of NanoRho that was spent on them.
@@ -203,6 +208,14 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
 		}
 	}
+	if o.Forecast != nil {
+		if !o.Estimator.counts() && o.Estimator.kind != autoKind {
+			return fmt.Errorf("%w: %w: a forecast is combined with noisy counts, which estimator %v does not read", ErrOptions, prior.ErrPrior, o.Estimator)
+		}
+		if err := o.Forecast.Check(sketch.MaxBuckets); err != nil {
+			return fmt.Errorf("%w: forecast: %w", ErrOptions, err)
+		}
+	}
 	if o.Estimator.kind == adaptiveKind {
 		if err := o.histograms(sketch.MaxBuckets).Check(); err != nil {
 			return fmt.Errorf("%w: estimator %v: %w", ErrOptions, o.Estimator, err)
@@ -229,6 +242,11 @@ func (o Options) ValidateOn(g *sketch.Grid) error {
 func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 	if err := o.Validate(); err != nil {
 		return o, nil, err
+	}
+	if o.Forecast != nil {
+		if err := o.Forecast.Check(g.Len()); err != nil {
+			return o, nil, fmt.Errorf("%w: forecast: %w", ErrOptions, err)
+		}
 	}
 	o.Prior = o.prior()
 	nominal, err := o.nominal()
@@ -355,7 +373,7 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 	}
 	o.Contributions = max(o.Contributions, 1)
 	asked := distinct(nominal)
-	cuts, intervals := o.cuts(s, asked, weights, sampler)
+	cuts, intervals, curve := o.cuts(s, asked, weights, sampler)
 	r := &Result{
 		Estimator:     o.Estimator.String(),
 		Confidence:    o.Confidence,
@@ -363,6 +381,7 @@ func release(s *sketch.Binned, o Options, sampler exact.NoiseSampler) (*Result, 
 		Neighbours:    o.Neighbours.String(),
 		Prior:         o.PriorName(),
 		Predicted:     predicted,
+		Curve:         curve,
 	}
 	if o.measures() {
 		r.ConfidenceShare = o.share()
@@ -389,6 +408,9 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	releases := uint64(1)
 	if o.Confidence > 0 {
 		releases += runs(o.Confidence)
+	}
+	if o.Forecast != nil {
+		releases += curveRuns + 1 // and the combined one
 	}
 	learning := uint64(0)
 	if l := o.Learn; l != nil { // each quantile is looked for among the records; noise is drawn for each number of a node of each level
@@ -428,30 +450,35 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	return work + measuring + learning
 }
 
-// cuts returns a cut for each of the quantiles, ascending, and intervals of their rank errors if they are asked for.
-func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) ([]uint64, []Interval) {
+// cuts returns a cut for each of the quantiles, ascending, intervals of their rank errors if they are asked for, and the curve of noisy counts.
+func (o Options) cuts(s *sketch.Binned, quantiles []int64, weights []uint64, sampler exact.NoiseSampler) (cuts []uint64, intervals []Interval, _ *Curve) {
 	switch {
 	case o.Estimator.counts():
 		return o.readCounts(s, quantiles, weights, sampler)
 	case o.Estimator.kind == adaptiveKind:
-		return o.adaptive(s, quantiles, weights, sampler)
+		cuts, intervals = o.adaptive(s, quantiles, weights, sampler)
 	case o.Estimator.kind == sliceKind:
 		p := o.slices(quantiles, weights)
 		for bucket, n := range s.All() {
 			p.Counts = append(p.Counts, slice.Count{Bucket: bucket, Records: n})
 		}
 		if !o.measures() {
-			return slice.Solve(p, sampler), nil
+			return slice.Solve(p, sampler), nil, nil
 		}
-		cuts, between := slice.SolveAndCount(p, sampler)
-		return cuts, o.measure(quantiles, between, sampler)
+		var between []uint64
+		cuts, between = slice.SolveAndCount(p, sampler)
+		intervals = o.measure(quantiles, between, sampler)
+	default:
+		cuts, intervals = o.recursive(s, quantiles, weights, sampler)
 	}
-	return o.recursive(s, quantiles, weights, sampler)
+	return cuts, intervals, nil
 }
 
 // PriorName returns the name of the prior that a [Release] uses, "none" if it is read from the counts of buckets. The estimator must not be "auto".
 func (o Options) PriorName() string {
 	switch {
+	case o.Estimator.kind == treeKind && o.Estimator.bins == 0 && o.Forecast != nil:
+		return "curve"
 	case o.Estimator.kind == treeKind && o.Estimator.bins == 0:
 		return "none"
 	case o.Prior == nil:

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"sort"
+
+	"github.com/quietile/quietile/dp/exact"
 )
 
 // A Tree is what a release knows of the records: estimates that agree with each other, made of noisy counts and public numbers alone, so that any number of answers
@@ -133,16 +135,57 @@ func (t *Tree) Quantiles(quantiles []int64) []uint64 {
 }
 
 func (t *Tree) quantile(q int64) uint64 {
-	const cells = 1 << CellBits
-	share := float64(q) / Unit
 	if t.N() == 0 {
-		whole, part := math.Modf(share * float64(t.problem.Buckets))
+		whole, part := math.Modf(float64(q) / Unit * float64(t.problem.Buckets))
 		return uint64(whole)<<CellBits + uint64(part*cells)
 	}
-	target := share * t.N()
-	// The bucket at whose end the function has reached the target; at its start it has not, so it rises in between. It is one before the top: target ≤ N.
-	b := sort.Search(t.problem.Buckets-1, func(i int) bool { return t.cdf[i+1] >= target })
-	part := (target - t.cdf[b]) / (t.cdf[b+1] - t.cdf[b])
+	return cut(t.cdf, q)
+}
+
+const cells = 1 << CellBits
+
+// Shares returns the estimated share of the records in the buckets before each, and in all. If [Tree.N] is 0 the buckets count as equally full.
+func (t *Tree) Shares() []float64 {
+	shares := make([]float64, len(t.cdf))
+	for i := range shares {
+		if t.N() == 0 {
+			shares[i] = float64(i) / float64(t.problem.Buckets)
+		} else {
+			shares[i] = t.cdf[i] / t.N()
+		}
+	}
+	return shares
+}
+
+// Again returns the tree of a release of what this one estimates the records to be, in whole numbers: how far it is from this one tells how far this one is from the records. The sampler is not spent on data.
+func (t *Tree) Again(s exact.NoiseSampler) *Tree {
+	p := *t.problem
+	before := uint64(0)
+	for i := range p.Buckets {
+		until := uint64(math.Round(min(t.cdf[i+1], 1<<62)))
+		if until > before {
+			p.Counts = append(p.Counts, Count{Bucket: i, Records: until - before})
+		}
+		before = until
+	}
+	return Release(&p, s)
+}
+
+// Cuts returns a cut for each quantile as [Tree.Quantiles] does, from a distribution function that never falls, at the edges of the buckets.
+func Cuts(cdf []float64, quantiles []int64) []uint64 {
+	cuts := make([]uint64, len(quantiles))
+	for j, q := range quantiles {
+		cuts[j] = cut(cdf, q)
+	}
+	return cuts
+}
+
+func cut(cdf []float64, q int64) uint64 {
+	last := len(cdf) - 1
+	target := float64(q) / Unit * cdf[last]
+	// The bucket at whose end the function has reached the target; at its start it has not, so it rises in between. It is one before the top: target ≤ all.
+	b := sort.Search(last-1, func(i int) bool { return cdf[i+1] >= target })
+	part := (target - cdf[b]) / (cdf[b+1] - cdf[b])
 	if !(part > 0) { // a target too small for float64
 		part = 0
 	}
