@@ -22,7 +22,7 @@
 //	    budget: {epsilon: 1, delta: 1e-7} # optional: what its own releases may spend of the source's budget
 //	    records: 20000          # optional: about how many a window has, as far as is public
 //	    release:                # optional: what is believed before a release; by default a proxy
-//	      prior: proxy          # proxy | previous | dp-ftrl | public:FILE, a dump | uniform | cauchy:location=0,scale=1 …
+//	      prior: proxy          # proxy | previous | dp-ftrl | curve | public:FILE, a dump | uniform | cauchy:location=0,scale=1 …
 //	      robust: 0.1           # the share of the robust part
 //	      optimiser: ridge      # ridge | cocob | sgd
 //	      features: [hour, weekday] # or [none]; by default hour if the window has 12 hours or less

@@ -18,6 +18,8 @@ const (
 	Proxy = "proxy"
 	// FTRL follows the regularised leader by noisy gradients on the data, which each release pays for.
 	FTRL = "dp-ftrl"
+	// Curve combines what the noisy counts of earlier releases showed with a new release's, for estimators that read their answers from such.
+	Curve = "curve"
 )
 
 // The optimisers of [Proxy].
@@ -32,7 +34,7 @@ const (
 
 // Learners and Optimisers list them.
 var (
-	Learners   = []string{Previous, Proxy, FTRL}
+	Learners   = []string{Previous, Proxy, FTRL, Curve}
 	Optimisers = []string{Ridge, COCOB, SGD}
 )
 
@@ -98,14 +100,20 @@ func (c Config) filled() Config {
 	if c.Robust == 0 {
 		c.Robust = prior.DefaultRobust
 	}
-	if c.Learner == Previous {
+	switch c.Learner {
+	case Previous:
 		c.Features, c.Covariates = nil, nil
+	case Curve: // which looks up what has the same features
+		c.Covariates = nil
 	}
 	return c
 }
 
 // names returns the names of the features after the constant.
 func (c Config) names() []string {
+	if c.Learner == Curve {
+		return c.Features
+	}
 	var all []string
 	for _, f := range []string{Hour, Weekday} {
 		switch {
@@ -131,7 +139,7 @@ type Window struct {
 	Covariates map[string]float64
 }
 
-// features returns the numbers that a forecast is linear in, the constant 1 first. Covariates are divided by the largest magnitudes, which grow with them. The error names the covariate that is missing, not finite or not declared.
+// features returns the numbers that a forecast is linear in, the constant 1 first; for [Curve] the hour and the weekday themselves after it. Covariates are divided by the largest magnitudes, which grow with them. The error names the covariate that is missing, not finite or not declared.
 func (c Config) features(w Window, magnitudes []float64) (f, grown []float64, err error) {
 	f = []float64{1}
 	turn := func(part float64, harmonics int) {
@@ -141,6 +149,9 @@ func (c Config) features(w Window, magnitudes []float64) (f, grown []float64, er
 		}
 	}
 	utc := w.Start.UTC()
+	if c.Learner == Curve {
+		return []float64{1, float64(utc.Hour()), float64(utc.Weekday())}, nil, nil
+	}
 	day := float64(utc.Hour())/24 + float64(utc.Minute())/1440 + float64(utc.Second())/86400
 	if slices.Contains(c.Features, Hour) {
 		turn(day, 2)

@@ -36,6 +36,7 @@ type State struct {
 	magnitude []float64
 	quantiles []*quantile // by q
 	ftrl      *ftrl       // of [FTRL]
+	curves    *curves     // of [Curve]
 }
 
 // quantile is what was learned of one.
@@ -60,8 +61,11 @@ func New(c Config, g *sketch.Grid) (*State, error) {
 	}
 	s := &State{config: c.filled(), grid: g}
 	s.magnitude = make([]float64, len(s.config.Covariates))
-	if s.config.Learner == FTRL {
+	switch s.config.Learner {
+	case FTRL:
 		s.ftrl = newFTRL()
+	case Curve:
+		s.curves = new(curves)
 	}
 	return s, nil
 }
@@ -156,6 +160,11 @@ func (s *State) forecast(k *quantile, f []float64) (location, scale float64) {
 		location, scale = k.last, k.scale
 	case s.config.Learner == FTRL:
 		location, scale = s.ftrl.forecast(k, f)
+	case s.config.Learner == Curve:
+		location, scale = k.last, k.scale
+		if c := s.curves.forecast(s.config, f); len(c.At) > 0 {
+			location, scale = located(c, k.q)
+		}
 	case s.config.Optimiser == Ridge:
 		location, scale = k.ridge(f)
 	default:
@@ -210,9 +219,7 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 		k.window = start
 		k.remember(s, w, f, bucket, x, a.Q == first)
 		switch {
-		case s.config.Learner == Previous:
-			k.track(math.Abs(x-k.last), 1)
-		case s.config.Learner == FTRL:
+		case s.config.Learner == Previous, s.config.Learner == FTRL, s.config.Learner == Curve:
 			k.track(math.Abs(x-k.last), 1)
 		case s.config.Optimiser == Ridge:
 			k.learnRidge(f, x, s.config.Robust, float64(s.grid.Len()))
@@ -224,6 +231,9 @@ func (s *State) Observe(id string, w Window, r *dp.Result) error {
 	}
 	if len(before) > 0 {
 		s.ftrl.observe(s, w, r, before)
+	}
+	if s.curves != nil && r.Curve != nil && len(r.Curve.At) > 0 && r.Curve.Check(s.grid.Len()) == nil {
+		s.curves.observe(s.config, f, w.Start.UnixNano(), *r.Curve)
 	}
 	return nil
 }
@@ -274,6 +284,9 @@ func (s *State) Proto() *quietilev1.PriorState {
 	}
 	if s.ftrl != nil {
 		p.Sums = s.ftrl.sums()
+	}
+	if s.curves != nil {
+		p.Curves = s.curves.proto()
 	}
 	return p
 }
@@ -328,6 +341,11 @@ func FromProto(p *quietilev1.PriorState, c Config, g *sketch.Grid) (*State, erro
 			return nil, err
 		}
 	}
+	if s.curves != nil {
+		if err := s.curves.restore(p.GetCurves(), g.Len()); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
@@ -335,7 +353,7 @@ func FromProto(p *quietilev1.PriorState, c Config, g *sketch.Grid) (*State, erro
 func (s *State) sizes() [2]int {
 	d := 1 + len(s.config.names())
 	switch {
-	case s.config.Learner == Previous, s.config.Learner == FTRL:
+	case s.config.Learner == Previous, s.config.Learner == FTRL, s.config.Learner == Curve:
 		return [2]int{0, 0}
 	case s.config.Optimiser == Ridge:
 		return [2]int{d, d * d}

@@ -68,6 +68,7 @@ func configs() []Config {
 		{Optimiser: SGD, Features: []string{Hour}},
 		{Features: []string{Hour, Weekday}, Covariates: []string{"x"}},
 		{Learner: FTRL},
+		{Learner: Curve, Features: []string{Hour, Weekday}},
 	}
 }
 
@@ -225,7 +226,9 @@ func TestAStateIsAFunctionOfTheAnswers(t *testing.T) {
 		var results []*dp.Result
 		for range 100 {
 			x := 1000 * random.Float64()
-			results = append(results, result(g, []float64{0.5, 0.9}, x, min(x+50, 999)))
+			r := result(g, []float64{0.5, 0.9}, x, min(x+50, 999))
+			r.Curve = &dp.Curve{At: []float64{2 * x, 4 * x}, Variance: 0.01 * random.Float64()}
+			results = append(results, r)
 		}
 		replay := func(from *State, results []*dp.Result, first int) []byte {
 			for i, r := range results {
@@ -290,6 +293,20 @@ func TestAStateOfSomethingElseIsRefused(t *testing.T) {
 	f("magnitude NaN", c, func(p *quietilev1.PriorState) { p.Magnitudes[0] = math.NaN() })
 	f("1 weights", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Weights = []float64{1} })
 	f("out of order", c, func(p *quietilev1.PriorState) { p.Quantiles[0].Q = 0 })
+	c = Config{Learner: Curve}
+	s = state(t, c, g)
+	if err := s.Observe("a", c.window(0), curved(2, 3)); err != nil {
+		t.Fatal(err)
+	}
+	f("0 and 0 rules", c, func(p *quietilev1.PriorState) { p.Curves = nil })
+	f("7 and 8 rules", c, func(p *quietilev1.PriorState) { p.Curves.Sums = p.Curves.Sums[1:] })
+	f("the score NaN", c, func(p *quietilev1.PriorState) { p.Curves.Sums[0] = math.NaN() })
+	f("weight -1", c, func(p *quietilev1.PriorState) { p.Curves.Weights[0] = -1 })
+	f("out of order", c, func(p *quietilev1.PriorState) { p.Curves.Means[0].Rule = 1 })
+	f("out of order", c, func(p *quietilev1.PriorState) { p.Curves.Means[0].Rule = 8 })
+	f("weight 0", c, func(p *quietilev1.PriorState) { p.Curves.Means[0].Weight = 0 })
+	f("point at 1", c, func(p *quietilev1.PriorState) { p.Curves.Means[0].At = []float64{2, 1} })
+	f("0 points", c, func(p *quietilev1.PriorState) { p.Curves.Means[0].At = nil })
 }
 
 // The prior is then the robust part alone, and the release goes on.
@@ -512,6 +529,7 @@ func TestWhoAsksMoreOftenDoesNotCountMore(t *testing.T) {
 		for i := range 10 {
 			for again := range 3 {
 				r := result(g, []float64{0.5}, 100+10*float64(i)+float64(again))
+				r.Curve = &dp.Curve{At: []float64{float64(i + again), 100}, Variance: 0.1}
 				if err := s.Observe("", c.window(i), r); err != nil {
 					t.Fatal(err)
 				}
@@ -522,6 +540,9 @@ func TestWhoAsksMoreOftenDoesNotCountMore(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+		}
+		if x, y := s.Proto().GetCurves(), once.Proto().GetCurves(); !proto.Equal(x, y) {
+			t.Errorf("%+v: asked more often, curves are %v, otherwise %v", c, x, y)
 		}
 		if x, y := s.Proto().GetQuantiles()[0], once.Proto().GetQuantiles()[0]; !proto.Equal(x, y) {
 			t.Errorf("%+v: asked more often, the state is %v, otherwise %v", c, x, y)

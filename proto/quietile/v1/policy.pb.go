@@ -504,7 +504,7 @@ func (x *Metric) GetRelease() *ReleasePolicy {
 // ReleasePolicy says where a metric's priors come from.
 type ReleasePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "previous", "proxy", "dp-ftrl", "public", or the description of a prior such as "uniform". Empty for
+	// "previous", "proxy", "dp-ftrl", "curve", "public", or the description of a prior such as "uniform". Empty for
 	// "proxy".
 	Prior string `protobuf:"bytes,1,opt,name=prior,proto3" json:"prior,omitempty"`
 	// The share of the robust part, in (0, 1]. 0: 0.1.

@@ -29,7 +29,7 @@ type PriorState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of this message and of what is computed from it: 1.
 	Format uint32 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	// "previous", "proxy" or "dp-ftrl".
+	// "previous", "proxy", "dp-ftrl" or "curve".
 	Learner string `protobuf:"bytes,2,opt,name=learner,proto3" json:"learner,omitempty"`
 	// "ridge", "cocob" or "sgd".
 	Optimiser string `protobuf:"bytes,3,opt,name=optimiser,proto3" json:"optimiser,omitempty"`
@@ -48,7 +48,9 @@ type PriorState struct {
 	// By quantile, ascending.
 	Quantiles []*QuantileState `protobuf:"bytes,10,rep,name=quantiles,proto3" json:"quantiles,omitempty"`
 	// Of dp-ftrl: the noisy sums of gradients of the runs that the tree is made of so far.
-	Sums          []*GradientSum `protobuf:"bytes,11,rep,name=sums,proto3" json:"sums,omitempty"`
+	Sums []*GradientSum `protobuf:"bytes,11,rep,name=sums,proto3" json:"sums,omitempty"`
+	// Of curve.
+	Curves        *CurveState `protobuf:"bytes,12,opt,name=curves,proto3" json:"curves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,213 @@ func (x *PriorState) GetSums() []*GradientSum {
 	return nil
 }
 
+func (x *PriorState) GetCurves() *CurveState {
+	if x != nil {
+		return x.Curves
+	}
+	return nil
+}
+
+// CurveState is what was learned of the distribution functions that noisy counts showed.
+type CurveState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The start of the window of the latest one: of a window only the first answer is taken in.
+	WindowStartUnixNano int64 `protobuf:"fixed64,1,opt,name=window_start_unix_nano,json=windowStartUnixNano,proto3" json:"window_start_unix_nano,omitempty"`
+	// By rule: how far its forecasts were from what was released, squared, without what noise explains, added up by weights;
+	// and the sum of these.
+	Sums    []float64 `protobuf:"fixed64,2,rep,packed,name=sums,proto3" json:"sums,omitempty"`
+	Weights []float64 `protobuf:"fixed64,3,rep,packed,name=weights,proto3" json:"weights,omitempty"`
+	// By rule and phase, ascending.
+	Means         []*MeanCurve `protobuf:"bytes,4,rep,name=means,proto3" json:"means,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CurveState) Reset() {
+	*x = CurveState{}
+	mi := &file_quietile_v1_prior_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CurveState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CurveState) ProtoMessage() {}
+
+func (x *CurveState) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_prior_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CurveState.ProtoReflect.Descriptor instead.
+func (*CurveState) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CurveState) GetWindowStartUnixNano() int64 {
+	if x != nil {
+		return x.WindowStartUnixNano
+	}
+	return 0
+}
+
+func (x *CurveState) GetSums() []float64 {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *CurveState) GetWeights() []float64 {
+	if x != nil {
+		return x.Weights
+	}
+	return nil
+}
+
+func (x *CurveState) GetMeans() []*MeanCurve {
+	if x != nil {
+		return x.Means
+	}
+	return nil
+}
+
+// MeanCurve is the mean of earlier distribution functions that one rule makes.
+type MeanCurve struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  uint32                 `protobuf:"varint,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The hour of the day or the weekday that it is about; 0 for all.
+	Phase uint32 `protobuf:"varint,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The sum of the weights.
+	Weight float64 `protobuf:"fixed64,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	// As in ReleasedCurve.
+	At            []float64 `protobuf:"fixed64,4,rep,packed,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeanCurve) Reset() {
+	*x = MeanCurve{}
+	mi := &file_quietile_v1_prior_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeanCurve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeanCurve) ProtoMessage() {}
+
+func (x *MeanCurve) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_prior_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeanCurve.ProtoReflect.Descriptor instead.
+func (*MeanCurve) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MeanCurve) GetRule() uint32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *MeanCurve) GetPhase() uint32 {
+	if x != nil {
+		return x.Phase
+	}
+	return 0
+}
+
+func (x *MeanCurve) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *MeanCurve) GetAt() []float64 {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ReleasedCurve is the distribution function that noisy counts of a release show: a straight line between points.
+type ReleasedCurve struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Positions in buckets of the grid at which the shares 0, 1/K ... 1 are reached.
+	At []float64 `protobuf:"fixed64,1,rep,packed,name=at,proto3" json:"at,omitempty"`
+	// The variance that the noise gives to shares, on average.
+	Variance      float64 `protobuf:"fixed64,2,opt,name=variance,proto3" json:"variance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasedCurve) Reset() {
+	*x = ReleasedCurve{}
+	mi := &file_quietile_v1_prior_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasedCurve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasedCurve) ProtoMessage() {}
+
+func (x *ReleasedCurve) ProtoReflect() protoreflect.Message {
+	mi := &file_quietile_v1_prior_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasedCurve.ProtoReflect.Descriptor instead.
+func (*ReleasedCurve) Descriptor() ([]byte, []int) {
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReleasedCurve) GetAt() []float64 {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ReleasedCurve) GetVariance() float64 {
+	if x != nil {
+		return x.Variance
+	}
+	return 0
+}
+
 // QuantileState is what was learned of one quantile. Positions are in buckets of the grid.
 type QuantileState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -189,7 +398,7 @@ type QuantileState struct {
 
 func (x *QuantileState) Reset() {
 	*x = QuantileState{}
-	mi := &file_quietile_v1_prior_proto_msgTypes[1]
+	mi := &file_quietile_v1_prior_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -201,7 +410,7 @@ func (x *QuantileState) String() string {
 func (*QuantileState) ProtoMessage() {}
 
 func (x *QuantileState) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_prior_proto_msgTypes[1]
+	mi := &file_quietile_v1_prior_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -214,7 +423,7 @@ func (x *QuantileState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuantileState.ProtoReflect.Descriptor instead.
 func (*QuantileState) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{1}
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *QuantileState) GetQ() float64 {
@@ -311,7 +520,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_quietile_v1_prior_proto_msgTypes[2]
+	mi := &file_quietile_v1_prior_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +532,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_prior_proto_msgTypes[2]
+	mi := &file_quietile_v1_prior_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +545,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{2}
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Forecast) GetWindowStartUnixNano() int64 {
@@ -396,7 +605,7 @@ type GradientSum struct {
 
 func (x *GradientSum) Reset() {
 	*x = GradientSum{}
-	mi := &file_quietile_v1_prior_proto_msgTypes[3]
+	mi := &file_quietile_v1_prior_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +617,7 @@ func (x *GradientSum) String() string {
 func (*GradientSum) ProtoMessage() {}
 
 func (x *GradientSum) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_prior_proto_msgTypes[3]
+	mi := &file_quietile_v1_prior_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +630,7 @@ func (x *GradientSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GradientSum.ProtoReflect.Descriptor instead.
 func (*GradientSum) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{3}
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GradientSum) GetLevel() uint32 {
@@ -464,7 +673,7 @@ type QuantilePrior struct {
 
 func (x *QuantilePrior) Reset() {
 	*x = QuantilePrior{}
-	mi := &file_quietile_v1_prior_proto_msgTypes[4]
+	mi := &file_quietile_v1_prior_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +685,7 @@ func (x *QuantilePrior) String() string {
 func (*QuantilePrior) ProtoMessage() {}
 
 func (x *QuantilePrior) ProtoReflect() protoreflect.Message {
-	mi := &file_quietile_v1_prior_proto_msgTypes[4]
+	mi := &file_quietile_v1_prior_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +698,7 @@ func (x *QuantilePrior) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuantilePrior.ProtoReflect.Descriptor instead.
 func (*QuantilePrior) Descriptor() ([]byte, []int) {
-	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{4}
+	return file_quietile_v1_prior_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QuantilePrior) GetQ() float64 {
@@ -510,7 +719,7 @@ var File_quietile_v1_prior_proto protoreflect.FileDescriptor
 
 const file_quietile_v1_prior_proto_rawDesc = "" +
 	"\n" +
-	"\x17quietile/v1/prior.proto\x12\vquietile.v1\"\xe7\x02\n" +
+	"\x17quietile/v1/prior.proto\x12\vquietile.v1\"\x98\x03\n" +
 	"\n" +
 	"PriorState\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
@@ -527,7 +736,22 @@ const file_quietile_v1_prior_proto_rawDesc = "" +
 	"magnitudes\x128\n" +
 	"\tquantiles\x18\n" +
 	" \x03(\v2\x1a.quietile.v1.QuantileStateR\tquantiles\x12,\n" +
-	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\"\xcf\x02\n" +
+	"\x04sums\x18\v \x03(\v2\x18.quietile.v1.GradientSumR\x04sums\x12/\n" +
+	"\x06curves\x18\f \x01(\v2\x17.quietile.v1.CurveStateR\x06curves\"\x9d\x01\n" +
+	"\n" +
+	"CurveState\x123\n" +
+	"\x16window_start_unix_nano\x18\x01 \x01(\x10R\x13windowStartUnixNano\x12\x12\n" +
+	"\x04sums\x18\x02 \x03(\x01R\x04sums\x12\x18\n" +
+	"\aweights\x18\x03 \x03(\x01R\aweights\x12,\n" +
+	"\x05means\x18\x04 \x03(\v2\x16.quietile.v1.MeanCurveR\x05means\"]\n" +
+	"\tMeanCurve\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\rR\x04rule\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\rR\x05phase\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\x01R\x06weight\x12\x0e\n" +
+	"\x02at\x18\x04 \x03(\x01R\x02at\";\n" +
+	"\rReleasedCurve\x12\x0e\n" +
+	"\x02at\x18\x01 \x03(\x01R\x02at\x12\x1a\n" +
+	"\bvariance\x18\x02 \x01(\x01R\bvariance\"\xcf\x02\n" +
 	"\rQuantileState\x12\f\n" +
 	"\x01q\x18\x01 \x01(\x01R\x01q\x12\x1a\n" +
 	"\breleases\x18\x02 \x01(\x04R\breleases\x12\x12\n" +
@@ -569,23 +793,28 @@ func file_quietile_v1_prior_proto_rawDescGZIP() []byte {
 	return file_quietile_v1_prior_proto_rawDescData
 }
 
-var file_quietile_v1_prior_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_quietile_v1_prior_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_quietile_v1_prior_proto_goTypes = []any{
 	(*PriorState)(nil),    // 0: quietile.v1.PriorState
-	(*QuantileState)(nil), // 1: quietile.v1.QuantileState
-	(*Forecast)(nil),      // 2: quietile.v1.Forecast
-	(*GradientSum)(nil),   // 3: quietile.v1.GradientSum
-	(*QuantilePrior)(nil), // 4: quietile.v1.QuantilePrior
+	(*CurveState)(nil),    // 1: quietile.v1.CurveState
+	(*MeanCurve)(nil),     // 2: quietile.v1.MeanCurve
+	(*ReleasedCurve)(nil), // 3: quietile.v1.ReleasedCurve
+	(*QuantileState)(nil), // 4: quietile.v1.QuantileState
+	(*Forecast)(nil),      // 5: quietile.v1.Forecast
+	(*GradientSum)(nil),   // 6: quietile.v1.GradientSum
+	(*QuantilePrior)(nil), // 7: quietile.v1.QuantilePrior
 }
 var file_quietile_v1_prior_proto_depIdxs = []int32{
-	1, // 0: quietile.v1.PriorState.quantiles:type_name -> quietile.v1.QuantileState
-	3, // 1: quietile.v1.PriorState.sums:type_name -> quietile.v1.GradientSum
-	2, // 2: quietile.v1.QuantileState.forecasts:type_name -> quietile.v1.Forecast
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: quietile.v1.PriorState.quantiles:type_name -> quietile.v1.QuantileState
+	6, // 1: quietile.v1.PriorState.sums:type_name -> quietile.v1.GradientSum
+	1, // 2: quietile.v1.PriorState.curves:type_name -> quietile.v1.CurveState
+	2, // 3: quietile.v1.CurveState.means:type_name -> quietile.v1.MeanCurve
+	5, // 4: quietile.v1.QuantileState.forecasts:type_name -> quietile.v1.Forecast
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_prior_proto_init() }
@@ -599,7 +828,7 @@ func file_quietile_v1_prior_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quietile_v1_prior_proto_rawDesc), len(file_quietile_v1_prior_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -36,7 +36,7 @@ type ReleaseRequest struct {
 	WindowTimeUnixNano *int64 `protobuf:"fixed64,4,opt,name=window_time_unix_nano,json=windowTimeUnixNano,proto3,oneof" json:"window_time_unix_nano,omitempty"`
 	// Such as "recursive", "recursive:arity=4", "independent" or "auto"; empty for "recursive".
 	Estimator string `protobuf:"bytes,5,opt,name=estimator,proto3" json:"estimator,omitempty"`
-	// Such as "cauchy:location=0,scale=1", "uniform", "previous", "proxy", "dp-ftrl" or "public"; empty for what
+	// Such as "cauchy:location=0,scale=1", "uniform", "previous", "proxy", "dp-ftrl", "curve" or "public"; empty for what
 	// the metric's declaration says.
 	Prior string `protobuf:"bytes,6,opt,name=prior,proto3" json:"prior,omitempty"`
 	// In units of 10^-18. 0: the answers are purely private. Otherwise they are private with epsilon and
@@ -209,8 +209,10 @@ type ReleaseResult struct {
 	// that was spent on them, in billionths of rho.
 	Learned        []*GradientSum `protobuf:"bytes,19,rep,name=learned,proto3" json:"learned,omitempty"`
 	LearnedNanoRho int64          `protobuf:"varint,20,opt,name=learned_nano_rho,json=learnedNanoRho,proto3" json:"learned_nano_rho,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What its noisy counts show by themselves, for the learner curve; absent otherwise.
+	Curve         *ReleasedCurve `protobuf:"bytes,21,opt,name=curve,proto3" json:"curve,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReleaseResult) Reset() {
@@ -381,6 +383,13 @@ func (x *ReleaseResult) GetLearnedNanoRho() int64 {
 		return x.LearnedNanoRho
 	}
 	return 0
+}
+
+func (x *ReleaseResult) GetCurve() *ReleasedCurve {
+	if x != nil {
+		return x.Curve
+	}
+	return nil
 }
 
 // Prediction is the rank error that is expected of an estimator on records that are as the prior says by
@@ -898,7 +907,7 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\x0fCovariatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x18\n" +
-	"\x16_window_time_unix_nano\"\xf9\x05\n" +
+	"\x16_window_time_unix_nano\"\xab\x06\n" +
 	"\rReleaseResult\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x123\n" +
 	"\x16window_start_unix_nano\x18\x02 \x01(\x10R\x13windowStartUnixNano\x12/\n" +
@@ -925,7 +934,8 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\x0eprior_releases\x18\x11 \x01(\x04R\rpriorReleases\x12%\n" +
 	"\x0eprior_fallback\x18\x12 \x01(\tR\rpriorFallback\x122\n" +
 	"\alearned\x18\x13 \x03(\v2\x18.quietile.v1.GradientSumR\alearned\x12(\n" +
-	"\x10learned_nano_rho\x18\x14 \x01(\x03R\x0elearnedNanoRho\"P\n" +
+	"\x10learned_nano_rho\x18\x14 \x01(\x03R\x0elearnedNanoRho\x120\n" +
+	"\x05curve\x18\x15 \x01(\v2\x1a.quietile.v1.ReleasedCurveR\x05curve\"P\n" +
 	"\n" +
 	"Prediction\x12\x1c\n" +
 	"\testimator\x18\x01 \x01(\tR\testimator\x12\x12\n" +
@@ -992,23 +1002,25 @@ var file_quietile_v1_release_proto_goTypes = []any{
 	(*LedgerRecord)(nil),     // 6: quietile.v1.LedgerRecord
 	nil,                      // 7: quietile.v1.ReleaseRequest.CovariatesEntry
 	(*GradientSum)(nil),      // 8: quietile.v1.GradientSum
-	(*QuantilePrior)(nil),    // 9: quietile.v1.QuantilePrior
+	(*ReleasedCurve)(nil),    // 9: quietile.v1.ReleasedCurve
+	(*QuantilePrior)(nil),    // 10: quietile.v1.QuantilePrior
 }
 var file_quietile_v1_release_proto_depIdxs = []int32{
-	7, // 0: quietile.v1.ReleaseRequest.covariates:type_name -> quietile.v1.ReleaseRequest.CovariatesEntry
-	3, // 1: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
-	2, // 2: quietile.v1.ReleaseResult.predicted:type_name -> quietile.v1.Prediction
-	8, // 3: quietile.v1.ReleaseResult.learned:type_name -> quietile.v1.GradientSum
-	4, // 4: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
-	0, // 5: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
-	9, // 6: quietile.v1.LedgerEntry.priors:type_name -> quietile.v1.QuantilePrior
-	5, // 7: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
-	1, // 8: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	7,  // 0: quietile.v1.ReleaseRequest.covariates:type_name -> quietile.v1.ReleaseRequest.CovariatesEntry
+	3,  // 1: quietile.v1.ReleaseResult.quantiles:type_name -> quietile.v1.ReleasedQuantile
+	2,  // 2: quietile.v1.ReleaseResult.predicted:type_name -> quietile.v1.Prediction
+	8,  // 3: quietile.v1.ReleaseResult.learned:type_name -> quietile.v1.GradientSum
+	9,  // 4: quietile.v1.ReleaseResult.curve:type_name -> quietile.v1.ReleasedCurve
+	4,  // 5: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
+	0,  // 6: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
+	10, // 7: quietile.v1.LedgerEntry.priors:type_name -> quietile.v1.QuantilePrior
+	5,  // 8: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
+	1,  // 9: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_release_proto_init() }

@@ -22,6 +22,7 @@ import (
 // A believer is what was learned of one version of a metric by one learner: a function of the answers in the ledger, in the order of their entries.
 type believer struct {
 	state *learn.State
+	grid  *sketch.Grid
 	last  entryKey // of the last answer that was looked at
 	seen  int      // how many were
 	wrong error    // why that one was not learned from; nil if it was
@@ -80,7 +81,7 @@ func (s *Service) restored(m *quietilev1.Metric, g *sketch.Grid, learner string)
 	if n := len(all); n == 0 || uint64(n) != state.Releases() || all[n-1].GetReleaseId() != state.Last() {
 		return nil, nil
 	}
-	return &believer{state: state, last: keyOf(all[len(all)-1]), seen: len(all)}, nil
+	return &believer{state: state, grid: g, last: keyOf(all[len(all)-1]), seen: len(all)}, nil
 }
 
 // replay makes a state of the answers in the ledger.
@@ -89,7 +90,7 @@ func (s *Service) replay(m *quietilev1.Metric, g *sketch.Grid, learner string) (
 	if err != nil {
 		return nil, err
 	}
-	b := &believer{state: state}
+	b := &believer{state: state, grid: g}
 	for _, e := range s.answered(m.GetName()) {
 		b.take(e, s.ledger.answers[e.GetReleaseId()])
 	}
@@ -111,7 +112,21 @@ func (s *Service) answered(metric string) []*quietilev1.LedgerEntry {
 // take learns from an answer.
 func (b *believer) take(e *quietilev1.LedgerEntry, a *quietilev1.ReleaseResult) {
 	b.last, b.seen = keyOf(e), b.seen+1
-	b.wrong = b.state.Observe(e.GetReleaseId(), windowOf(e), resultOf(a))
+	r := resultOf(a)
+	if r.Curve != nil && !b.on(e.GetGrid()) { // another version's, whose buckets are others
+		r.Curve = nil
+	}
+	b.wrong = b.state.Observe(e.GetReleaseId(), windowOf(e), r)
+}
+
+// on tells whether a grid, as entries have it, is the one that positions are about.
+func (b *believer) on(grid []byte) bool {
+	p := new(quietilev1.Grid)
+	if proto.Unmarshal(grid, p) != nil {
+		return false
+	}
+	g, err := sketch.GridFromProto(p)
+	return err == nil && g.Equal(b.grid)
 }
 
 // windowOf returns what is public of an entry's window.
@@ -127,6 +142,9 @@ func resultOf(a *quietilev1.ReleaseResult) *dp.Result {
 	r := &dp.Result{LearnedNanoRho: a.GetLearnedNanoRho()}
 	for _, v := range a.GetQuantiles() {
 		r.Quantiles = append(r.Quantiles, dp.Quantile{Q: v.GetQ(), Value: v.GetValue(), Lower: v.GetLower(), Upper: v.GetUpper()})
+	}
+	if c := a.GetCurve(); c != nil {
+		r.Curve = &dp.Curve{At: c.GetAt(), Variance: c.GetVariance()}
 	}
 	for _, x := range a.GetLearned() {
 		r.Learned = append(r.Learned, dp.GradientSum{Level: int(x.GetLevel()), Last: x.GetLast(), Values: x.GetValues()})
@@ -168,7 +186,7 @@ func (s *Service) learned(q *question, a *quietilev1.ReleaseResult) (err error) 
 func (s *Service) believe(q *question) error {
 	e := q.entry
 	e.Priors, e.PriorReleases, e.PriorFallback, e.LearningNanoRho = nil, 0, "", 0
-	q.opts.Learn = nil
+	q.opts.Learn, q.opts.Forecast = nil, nil
 	switch {
 	case slices.Contains(learn.Learners, q.prior):
 		s.mu.Lock()
@@ -178,6 +196,10 @@ func (s *Service) believe(q *question) error {
 			return err
 		}
 		q.answers, q.leader = b.seen, b.state.Leader()
+		if q.prior == learn.Curve { // which combines its forecast with noisy counts, and makes no prior
+			q.opts.Forecast, e.PriorReleases = b.state.Forecast(windowOf(e)), b.state.Releases()
+			break
+		}
 		p, err := b.state.Prior(windowOf(e), q.opts.Quantiles)
 		if p == nil {
 			return fmt.Errorf("%w: %w", control.ErrInvalid, err)
@@ -219,7 +241,7 @@ func (s *Service) believe(q *question) error {
 
 // fallBack leaves the robust part of a question's prior.
 func (q *question) fallBack(err error) {
-	q.opts.Prior = prior.Uniform()
+	q.opts.Prior, q.opts.Forecast = prior.Uniform(), nil
 	q.entry.PriorFallback, q.entry.Priors = err.Error(), nil
 }
 

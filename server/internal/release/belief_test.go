@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quietile/quietile/dp/prior/learn"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
 	"github.com/quietile/quietile/server/internal/control"
 	"github.com/quietile/quietile/server/internal/journal"
@@ -19,6 +21,7 @@ import (
 	"github.com/quietile/quietile/server/internal/store"
 	"github.com/quietile/quietile/server/policy"
 	"github.com/quietile/quietile/server/subject"
+	"github.com/quietile/quietile/sketch"
 )
 
 const leaderPolicy = `
@@ -28,6 +31,7 @@ sources:
 metrics:
   - {name: m, source: s, grid: {linear: {lower: 0, upper: 1000, bins: 1000}}, clock: manual, window: 3h, release: {prior: dp-ftrl, share: 0.5, features: [none]}}
   - {name: u, source: users, grid: {linear: {lower: 0, upper: 1000, bins: 1000}}, clock: manual, window: 3h, contributions: {per_window: 2, windows: 5}, release: {prior: dp-ftrl}}
+  - {name: c, source: s, grid: {linear: {lower: 0, upper: 1000, bins: 1000}}, clock: manual, window: 3h, release: {prior: curve}}
 `
 
 // releasers returns a function that starts a releaser over one ledger, with a store in which all windows are sealed and hold nothing.
@@ -70,7 +74,7 @@ func releasersOf(t *testing.T) (start func(*store.Store) *Service, js jetstream.
 	return func(s *store.Store) *Service {
 		t.Helper()
 		b := s.NewBatch()
-		if err := errors.Join(b.SetSealedThrough("m", 0, math.MaxInt64), b.SetSealedThrough("u", 0, math.MaxInt64), b.Commit()); err != nil {
+		if err := errors.Join(b.SetSealedThrough("m", 0, math.MaxInt64), b.SetSealedThrough("u", 0, math.MaxInt64), b.SetSealedThrough("c", 0, math.MaxInt64), b.Commit()); err != nil {
 			t.Fatal(err)
 		}
 		c, err := control.Open(t.Context(), js, ring, 1, s.Versions, logger)
@@ -354,4 +358,84 @@ func TestARecordCountsOnce(t *testing.T) {
 		t.Fatalf("%d answers", n)
 	}
 	learnedAs(t, asked(t, a, 2, 1e9), 2)
+}
+
+// Curves go from answer to answer through the ledger: a releaser that starts anew expects the same, to the number. Estimators that do not count answer without a forecast, and say so.
+func TestCurvesAreHandedOn(t *testing.T) {
+	start := releasers(t)
+	st := memory(t)
+	a, b := start(st), start(memory(t))
+	ask := func(s *Service, window int, estimator string) *quietilev1.ReleaseResult {
+		t.Helper()
+		r, _, err := s.Release(t.Context(), &quietilev1.ReleaseRequest{
+			Metric: "c", Quantiles: []float64{0.25, 0.5}, NanoEpsilon: 1e9, Estimator: estimator, WindowTimeUnixNano: proto.Int64(day.Add(time.Duration(window) * 3 * time.Hour).UnixNano()),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	believed := func(s *Service) *quietilev1.PriorReport {
+		t.Helper()
+		r, err := s.Prior(&quietilev1.PriorRequest{Metric: "c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for window := range 5 {
+		r := ask(a, window, []string{"tree", "density:bins=20"}[window%2])
+		if len(r.GetCurve().GetAt()) == 0 || !(r.GetCurve().GetVariance() > 0) || r.GetPrior() != "curve" || r.GetPriorReleases() != uint64(window) || r.GetPriorFallback() != "" {
+			t.Errorf("window %d: prior %s of %d releases, %q, curve %v", window, r.GetPrior(), r.GetPriorReleases(), r.GetPriorFallback(), r.GetCurve())
+		}
+	}
+	for window, estimator := range []string{5: "recursive", 6: "auto"} {
+		if estimator == "" {
+			continue
+		}
+		r := ask(a, window, estimator)
+		if r.GetCurve() != nil || !strings.Contains(r.GetPriorFallback(), "noisy counts, which estimator "+r.GetEstimator()) {
+			t.Errorf("%s: %s has the curve %v, and says %q", estimator, r.GetEstimator(), r.GetCurve(), r.GetPriorFallback())
+		}
+	}
+	ask(b, 6, "auto") // which is bought already: it reads what the other released
+	x := believed(a)
+	if n := len(x.GetState().GetCurves().GetMeans()); n == 0 || x.GetState().GetReleases() != 7 || len(x.GetPriors()) != 2 {
+		t.Errorf("%d means, state %v", n, x)
+	}
+	for name, s := range map[string]*Service{"the other": b, "one that starts": start(memory(t)), "one with the store": start(st)} {
+		if y := believed(s); !proto.Equal(x, y) {
+			t.Errorf("one believes %v, %s %v", x, name, y)
+		}
+	}
+	if data, err := st.Prior("c", 1, "curve"); err != nil || len(data) == 0 {
+		t.Errorf("the state is not stored: %v", err)
+	}
+}
+
+// A curve is about the buckets of its version's grid: those of another grid are left out.
+func TestCurvesOfOtherGridsAreLeftOut(t *testing.T) {
+	g, err := sketch.NewLinear(0, 10, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	finer, err := sketch.NewLinear(0, 10, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, of := range []*sketch.Grid{g, finer} {
+		s, err := learn.New(learn.Config{Learner: learn.Curve}, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grid, err := proto.Marshal(of.Proto())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &believer{state: s, grid: g}
+		b.take(&quietilev1.LedgerEntry{Grid: grid}, &quietilev1.ReleaseResult{Curve: &quietilev1.ReleasedCurve{At: []float64{3, 4}, Variance: 0.1}})
+		if n := len(s.Proto().GetCurves().GetMeans()); (n > 0) != (of == g) {
+			t.Errorf("of a curve on %v there are %d means on %v", of, n, g)
+		}
+	}
 }

@@ -207,6 +207,9 @@ func (s *Service) price(q *question) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
 	}
+	if q.opts.Forecast != nil && chosen.Forecast == nil {
+		q.fallBack(fmt.Errorf("%w: a forecast is combined with noisy counts, which estimator %v, that was chosen, does not read", prior.ErrPrior, chosen.Estimator))
+	}
 	q.opts, q.predicted = chosen, cmp.Or(predicted, q.predicted) // it stays chosen if the price is asked again
 	if err := q.opts.ValidateOn(q.grid); err != nil {
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
@@ -245,6 +248,9 @@ func (q *question) result(r *dp.Result) *quietilev1.ReleaseResult {
 	}
 	if r.Prior != "none" { // the prior was looked at
 		a.Prior = q.entry.GetRequest().GetPrior()
+	}
+	if c := r.Curve; c != nil {
+		a.Curve = &quietilev1.ReleasedCurve{At: c.At, Variance: c.Variance}
 	}
 	for _, x := range r.Learned {
 		a.Learned = append(a.Learned, &quietilev1.GradientSum{Level: uint32(x.Level), Last: x.Last, Values: x.Values})
