@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/quietile/quietile/dp/budget"
 	"github.com/quietile/quietile/dp/prior"
 	"github.com/quietile/quietile/dp/prior/learn"
-	"github.com/quietile/quietile/sketch"
 )
 
 // anyNumber is the grid of the streams: all numbers, in buckets 4.4 % wide.
@@ -83,16 +81,18 @@ func drawn(b body) stream {
 type learner struct {
 	name   string
 	config *learn.Config
+	// estimator is that of the releases, empty for the recursive one.
+	estimator string
 }
 
 func learners() []learner {
 	hour := []string{learn.Hour}
 	return []learner{
-		{"uniform", nil},
-		{"previous", &learn.Config{Learner: learn.Previous}},
-		{"proxy", &learn.Config{Features: hour}},
-		{"proxy, COCOB", &learn.Config{Features: hour, Optimiser: learn.COCOB}},
-		{"proxy, SGD", &learn.Config{Features: hour, Optimiser: learn.SGD}},
+		{name: "uniform"},
+		{name: "previous", config: &learn.Config{Learner: learn.Previous}},
+		{name: "proxy", config: &learn.Config{Features: hour}},
+		{name: "proxy, COCOB", config: &learn.Config{Features: hour, Optimiser: learn.COCOB}},
+		{name: "proxy, SGD", config: &learn.Config{Features: hour, Optimiser: learn.SGD}},
 	}
 }
 
@@ -131,7 +131,7 @@ func (q sequence) run() [][]gap {
 			values, covariates := next(t)
 			data := sketchOf(g, values)
 			for k, l := range q.learners {
-				o := dp.Options{Quantiles: qs, Epsilon: nano(q.epsilon), Representative: dp.Within}
+				o := dp.Options{Quantiles: qs, Epsilon: nano(q.epsilon), Estimator: must(dp.ParseEstimator(l.estimator)), Representative: dp.Within}
 				if q.rho {
 					o.Epsilon, o.NanoRho = 0, int64(budget.RhoWithin(nano(q.epsilon), 1e12))
 				}
@@ -139,7 +139,9 @@ func (q sequence) run() [][]gap {
 				if l.config != nil && len(l.config.Covariates) == 0 {
 					w.Covariates = nil
 				}
-				if states[k] != nil {
+				if l.config != nil && l.config.Learner == learn.Curve {
+					o.Forecast = states[k].Forecast(w)
+				} else if states[k] != nil {
 					o.Prior = must(states[k].Prior(w, qs))
 					o.Learn = states[k].Learning(w, qs, 1, q.windows, 0.1)
 				}
@@ -334,10 +336,10 @@ func shift(s settings, w *bytes.Buffer, pictures string) {
 func covariates(s settings, w *bytes.Buffer, _ string) {
 	fmt.Fprintf(w, "\n## A covariate that explains the location\n\nThe level is e^(2·load), load a public number between 0 and 1 that is new in each window, besides a drift; medians, windows %d to %d, mean over %d runs.\n", warm, warm+measured, few(s.reps, 4))
 	all := []learner{
-		{"uniform", nil},
-		{"previous", &learn.Config{Learner: learn.Previous}},
-		{"proxy without it", &learn.Config{}},
-		{"proxy with it", &learn.Config{Covariates: []string{"load"}}},
+		{name: "uniform"},
+		{name: "previous", config: &learn.Config{Learner: learn.Previous}},
+		{name: "proxy without it", config: &learn.Config{}},
+		{name: "proxy with it", config: &learn.Config{Covariates: []string{"load"}}},
 	}
 	header(w, "ε, records", all)
 	for _, epsilon := range []float64{0.05, 0.1, 0.5} {
@@ -377,7 +379,7 @@ func leader(s settings, w *bytes.Buffer, _ string) {
 	all := func(c learn.Config) []learner {
 		ftrl := c
 		ftrl.Learner = learn.FTRL
-		return []learner{{"uniform", nil}, {"previous", &learn.Config{Learner: learn.Previous}}, {"proxy", &c}, {"dp-ftrl", &ftrl}}
+		return []learner{{name: "uniform"}, {name: "previous", config: &learn.Config{Learner: learn.Previous}}, {name: "proxy", config: &c}, {name: "dp-ftrl", config: &ftrl}}
 	}
 	hour, load := learn.Config{Features: []string{learn.Hour}}, learn.Config{Covariates: []string{"load"}}
 	header(w, "stream, ε, records, windows", all(hour))
@@ -404,160 +406,48 @@ func leader(s settings, w *bytes.Buffer, _ string) {
 	}
 }
 
-// A memory is a way to weigh the distribution functions of earlier windows: each weighs a factor less than the one after it, of all windows or of those of the same hour.
-type memory struct {
-	name   string
-	every  int
-	factor float64
+// counting are estimators that read counts, alone and with what earlier windows showed.
+func counting() (all []learner) {
+	for _, e := range []string{"tree", "density"} {
+		all = append(all, learner{name: e, estimator: e}, learner{name: e + " with curve", estimator: e, config: &learn.Config{Learner: learn.Curve, Features: []string{learn.Hour}}})
+	}
+	return all
 }
 
-var memories = []memory{{"nothing kept", 1, 0}, {"0.2", 1, 0.2}, {"0.5", 1, 0.5}, {"0.8", 1, 0.8}, {"same hour, 0.5", 4, 0.5}, {"same hour, 0.8", 4, 0.8}}
-
-// of returns the mean of curves whose age, in windows, is at least the youngest's; nil if there are none.
-func (m memory) of(curves [][]float64, youngest int) []float64 {
-	var sum []float64
-	total, weight := 0.0, 1.0
-	for age := youngest; age < len(curves) && weight > 1e-3; age += m.every {
-		if sum == nil {
-			sum = make([]float64, len(curves[0]))
-		}
-		for i, x := range curves[len(curves)-1-age] {
-			sum[i] += weight * x
-		}
-		total += weight
-		weight *= m.factor
-	}
-	for i := range sum {
-		sum[i] /= total
-	}
-	return sum
-}
-
-// distance returns the mean squared difference of two curves.
-func distance(a, b []float64) (mean float64) {
-	for i := range a {
-		mean += (a[i] - b[i]) * (a[i] - b[i]) / float64(len(a))
-	}
-	return mean
-}
-
-// chosen combines the last curve, whose noise has a variance, with what the memory makes of those before that has forecast the released curves best so far, by their variances. It is made of released curves alone.
-func chosen(curves [][]float64, variance float64) []float64 {
-	var forecast []float64
-	least := math.Inf(1)
-	for _, m := range memories {
-		sum, n := 0.0, 0.0
-		for t := m.every; t < len(curves); t++ {
-			sum, n = sum+distance(m.of(curves[:t], m.every-1), curves[t]), n+1
-		}
-		if n > 0 && sum/n < least {
-			least, forecast = sum/n, m.of(curves[:len(curves)-1], m.every-1)
-		}
-	}
-	last := curves[len(curves)-1]
-	if forecast == nil {
-		return last
-	}
-	share := min(variance/max(least, distance(forecast, last)), 1) // a forecast that the new curve contradicts counts for less
-	mean := make([]float64, len(last))
-	for i := range mean {
-		mean[i] = share*forecast[i] + (1-share)*last[i]
-	}
-	return mean
-}
-
-// combinedCounts tries a learner for trees: the distribution functions of earlier releases, which have equal variances, combined with the new one.
+// combinedCounts compares trees that combine their counts with those of earlier windows to trees alone, and to the recursive estimator with the proxy.
 func combinedCounts(s settings, w *bytes.Buffer, _ string) {
-	const n, m, epsilon, points = 1000, 9, 0.1, 199
+	const n, m, epsilon = 1000, 9, 0.1
 	reps := few(s.reps, 8)
-	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nA tree answers %d quantiles of each window; its distribution function is combined with those before, each with a weight that falls by a factor with each window, or with those of the same hour, and read again: mean rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs. "+
-		"Keeping nothing is the tree by itself. *Chosen* combines it with the memory that has forecast the released functions best until then, by their variances.\n\n| stream |", points, n, epsilon, warm, warm+measured, reps)
-	for _, k := range memories {
-		fmt.Fprintf(w, " %s |", k.name)
+	fmt.Fprintf(w, "\n## Combining the counts of trees\n\nMean / largest rank error of nine quantiles of %d records, ε = %v, windows %d to %d, %d runs; **ratio** of the mean to that of the tree alone.\n", n, epsilon, warm, warm+measured, reps)
+	all := append(counting(), learners()[2])
+	all[4].name = "recursive with proxy"
+	fmt.Fprintf(w, "\n| stream |")
+	for _, l := range all {
+		fmt.Fprintf(w, " %s |", l.name)
 	}
-	fmt.Fprintf(w, " chosen | the recursive estimator with the proxy |\n|---|%s\n", strings.Repeat("---:|", len(memories)+2))
-	o := dp.Options{Quantiles: even(points), Epsilon: nano(epsilon), Estimator: must(dp.ParseEstimator("tree")), Representative: dp.Within}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(all)))
+	const bounded = "exponential:scale=5,min=0.01,max=10000"
+	constant := drawn(body{draw: func(r *rand.Rand) float64 { return math.Exp(3 + 0.4*r.NormFloat64()) }})
 	for _, c := range []struct {
 		name   string
 		stream stream
 	}{
-		{"seasonal, drifting", withGrid(seasonal(0, 0), "exponential:scale=5,min=0.01,max=10000")},
-		{"shifted by a factor of 3", withGrid(seasonal(warm+measured/2, math.Log(3)), "exponential:scale=5,min=0.01,max=10000")},
-		{"without a change", drawn(body{grid: "exponential:scale=5,min=0.01,max=10000", draw: func(r *rand.Rand) float64 { return math.Exp(3 + 0.4*r.NormFloat64()) }})},
+		{"seasonal, drifting", withGrid(seasonal(0, 0), bounded)},
+		{"shifted by a factor of 3", withGrid(seasonal(warm+measured/2, math.Log(3)), bounded)},
+		{"without a change", withGrid(constant, bounded)},
 	} {
-		g := grid(c.stream.grid)
-		sums := make([][]float64, reps)
-		parallel(reps, func(rep int) {
-			sums[rep] = make([]float64, len(memories)+1)
-			// The variance of the noise is known without records; here it is measured on equal ones.
-			r := rand.New(rand.NewPCG(s.seed, uint64(rep)))
-			values, _ := c.stream.next(r, n)(0)
-			equal := sketchOf(g, values)
-			variance := 0.0
-			for range 10 {
-				variance += distance(curve(g, must(dp.Release(equal, o))), curve(g, must(dp.Release(equal, o)))) / 2 / 10
-			}
-			next := c.stream.next(r, n)
-			var curves [][]float64
-			for t := range warm + measured {
-				values, _ := next(t)
-				data := sketchOf(g, values)
-				curves = append(curves, curve(g, must(dp.Release(data, o))))
-				if t < warm {
-					continue
-				}
-				for k, memory := range memories {
-					sums[rep][k] += errorOf(data, memory.of(curves, 0), even(m)) / measured
-				}
-				sums[rep][len(memories)] += errorOf(data, chosen(curves, variance), even(m)) / measured
-			}
-		})
+		gaps := sequence{stream: c.stream, learners: all, n: n, m: m, epsilon: epsilon, windows: warm + measured, reps: reps, seed: s.seed}.run()
 		fmt.Fprintf(w, "| %s |", c.name)
-		for k := range len(memories) + 1 {
-			mean := 0.0
-			for _, x := range sums {
-				mean += x[k] / float64(reps)
-			}
-			fmt.Fprintf(w, " %.1f |", mean)
+		alone := over(gaps[0][warm:]).mean
+		for k := range all {
+			x := over(gaps[k][warm:])
+			fmt.Fprintf(w, " %.1f / %.1f; **%.2f** |", x.mean, x.most, x.mean/alone)
 		}
-		gaps := sequence{stream: c.stream, learners: learners()[2:3], n: n, m: m, epsilon: epsilon, windows: warm + measured, reps: reps, seed: s.seed}.run()
-		fmt.Fprintf(w, " %.1f |\n", over(gaps[0][warm:]).mean)
+		fmt.Fprintln(w)
 	}
 }
 
 func withGrid(s stream, g string) stream {
 	s.grid = g
 	return s
-}
-
-// curve returns the distribution function at the edges of buckets, of answers to even quantiles.
-func curve(g *sketch.Grid, r *dp.Result) []float64 {
-	at, qs := []float64{0}, []float64{0}
-	for _, a := range r.Quantiles {
-		at, qs = append(at, max(prior.Position(g, a.Value), at[len(at)-1])), append(qs, a.Q)
-	}
-	at, qs = append(at, float64(g.Len())), append(qs, 1)
-	f := make([]float64, g.Len()+1)
-	for i := range f {
-		k, _ := slices.BinarySearch(at, float64(i))
-		k = min(max(k, 1), len(at)-1)
-		f[i] = qs[k]
-		if at[k] > at[k-1] {
-			f[i] = qs[k-1] + (qs[k]-qs[k-1])*(float64(i)-at[k-1])/(at[k]-at[k-1])
-		}
-		f[i] = min(max(f[i], 0), 1)
-	}
-	return f
-}
-
-// errorOf returns the mean rank error of quantiles that are read from a distribution function.
-func errorOf(s *sketch.Binned, f, qs []float64) (mean float64) {
-	g := s.Grid()
-	r := new(dp.Result)
-	for _, q := range qs {
-		i := max(slices.IndexFunc(f[1:], func(x float64) bool { return x >= q }), 0)
-		lower, upper := g.Bounds(i)
-		r.Quantiles = append(r.Quantiles, dp.Quantile{Q: q, Value: lower, Lower: lower, Upper: upper})
-	}
-	return gapOf(s, r, nil).mean
 }
