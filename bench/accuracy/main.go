@@ -48,7 +48,7 @@ type run struct {
 func main() {
 	ns := flag.String("n", "1000,10000,100000,1000000", "numbers of records")
 	ms := flag.String("m", "1,3,9,29,99,199", "numbers of quantiles")
-	epsilons := flag.String("epsilon", "0.1,1,5", "privacy losses")
+	epsilons := flag.String("epsilon", "0.1,0.5,1,5", "privacy losses")
 	only := flag.String("only", "", "names of entrants, all others are left out, and descriptions of other estimators of ours, separated by semicolons")
 	reps := flag.Int("reps", 100, "repetitions of each cell, and more with few quantiles")
 	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")

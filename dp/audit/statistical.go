@@ -8,6 +8,7 @@ import (
 
 	"github.com/quietile/quietile/dp"
 	"github.com/quietile/quietile/dp/exact"
+	"github.com/quietile/quietile/dp/internal/adaptive"
 	"github.com/quietile/quietile/dp/internal/recursive"
 	noisytree "github.com/quietile/quietile/dp/internal/tree"
 	"github.com/quietile/quietile/sketch"
@@ -227,6 +228,8 @@ func Trials() []Trial {
 		noisyTreeTrial(noisytree.Problem{Branching: 2, Epsilon: 2 * u}, missed(256, 200, median, 2), 4_000),
 		noisyTreeTrial(noisytree.Problem{Branching: 256, Levels: 2, Unrooted: true, Epsilon: u}, missed(256, 10_000, median, 1), 10_000),
 		noisyTreeTrial(noisytree.Problem{Branching: 16, Noise: noisytree.Gaussian, Rho: u / 10}, missed(256, 10_000, median, 1), 4_000),
+		adaptiveTrial(adaptive.Problem{Bins: 8, Rounds: 3, Epsilon: u}, missed(256, 10_000, median, 1), 10_000),
+		adaptiveTrial(adaptive.Problem{Bins: 16, Rounds: 2, Epsilon: 2 * u, Shares: []uint64{1, 3}}, missed(256, 200, median, 2), 6_000),
 		replaceTrial(missed(256, 200, median, 1), 6_000),
 	}
 }
@@ -323,6 +326,30 @@ func halfway(m int) (neighbourhood, []int64) {
 	return p, quantiles
 }
 
+// adaptiveTrial is, of each round of adaptive histograms, the noisy count of the bin in which records are added, and where it starts and ends.
+func adaptiveTrial(p adaptive.Problem, pair neighbourhood, runs int) Trial {
+	p.Weights, p.Contributions = pair.weights, pair.add
+	t := Trial{
+		Mechanism: "adaptive", Setting: fmt.Sprintf("%d rounds, %d bins, c %d", p.Rounds, p.Bins, p.Contributions),
+		Data: pair.String(), Epsilon: float64(p.Epsilon) / noisytree.Unit, Runs: runs,
+	}
+	for side, counts := range pair.sides() {
+		p := p
+		p.Counts = countsOf(counts)
+		t.Answers[side] = func(s exact.NoiseSampler) (answer []int64) {
+			for _, r := range adaptive.Measure(&p, s) {
+				bin, found := slices.BinarySearch(r.Edges, pair.bucket)
+				if !found {
+					bin--
+				}
+				answer = append(answer, r.Counts[bin], int64(r.Edges[bin]), int64(r.Edges[bin+1]))
+			}
+			return answer
+		}
+	}
+	return t
+}
+
 // noisyTreeTrial is the noisy counts of a tree, from which all else is made. The loss of Gaussian noise is claimed with δ = 10⁻⁶ (Bun, Steinke, "Concentrated differential
 // privacy: simplifications, extensions, and lower bounds", TCC 2016, proposition 1.3).
 func noisyTreeTrial(p noisytree.Problem, pair neighbourhood, runs int) Trial {
@@ -342,11 +369,7 @@ func noisyTreeTrial(p noisytree.Problem, pair neighbourhood, runs int) Trial {
 	}
 	for side, counts := range pair.sides() {
 		p := p
-		for b, n := range counts {
-			if n > 0 {
-				p.Counts = append(p.Counts, noisytree.Count{Bucket: b, Records: n})
-			}
-		}
+		p.Counts = countsOf(counts)
 		t.Answers[side] = func(s exact.NoiseSampler) []int64 { return slices.Concat(noisytree.Measure(&p, s)...) }
 	}
 	return t

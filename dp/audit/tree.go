@@ -84,12 +84,7 @@ func noisyTreeAnswer(p noisytree.Problem, measure func(*noisytree.Problem, exact
 	laws := map[noisyCount][]*big.Float{}
 	return func(records []uint64, s exact.Sampler) []uint64 {
 		p := p
-		p.Counts = nil
-		for b, n := range records {
-			if n > 0 {
-				p.Counts = append(p.Counts, noisytree.Count{Bucket: b, Records: n})
-			}
-		}
+		p.Counts = countsOf(records)
 		var answer []uint64
 		for _, nodes := range measure(&p, windowOf(s, low, high, laws)) {
 			for _, y := range nodes {
