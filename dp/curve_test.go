@@ -289,3 +289,39 @@ func TestIntervalsAreThoseOfCombinedCuts(t *testing.T) {
 		t.Errorf("of 60 cuts %d are elsewhere than without a forecast", moved)
 	}
 }
+
+// The variance of a released curve is what it is off by, also where most bins are empty.
+func TestTheVarianceIsWhatCurvesAreOffBy(t *testing.T) {
+	g := linear(t, 0, 100, 500)
+	s := sketch.NewBinned(g)
+	r := rand.New(rand.NewPCG(6, 6))
+	var at []float64
+	for range 1000 {
+		x := 40 + 4*r.NormFloat64()
+		s.Add(x)
+		at = append(at, 1+5*x)
+	}
+	slices.Sort(at)
+	truth := curveOf(func(share float64) float64 { return at[int(share*999)] })
+	for _, name := range []string{"tree", "density:bins=100"} {
+		e, err := ParseEstimator(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Quantiles: []float64{0.5}, Epsilon: 1e8, Estimator: e, Forecast: &Curve{}}
+		off, said := 0.0, 0.0
+		const releases = 100
+		for range releases {
+			r, err := Release(s, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			off += truth.Apart(*r.Curve) / releases
+			said += r.Curve.Variance / releases
+		}
+		t.Logf("%s: curves are off by a variance of %.2g, and say %.2g", name, off, said)
+		if said > 2*off || said < off/2 {
+			t.Errorf("%s: curves are off by a variance of %v, and say %v", name, off, said)
+		}
+	}
+}

@@ -63,6 +63,14 @@ func TestBeliefsAreShown(t *testing.T) {
 	if !strings.Contains(text, `the prior's robust part alone: prior: covariate "rain" is not declared`) {
 		t.Errorf("the answer is %s", text)
 	}
+	text = say(t, data, "", "query", "age", "-q", "0.25", "--epsilon", "0.1", "--window", "2026-03-02T00:00:00Z", "--estimator", "tree", "--prior", "curve")
+	if !strings.Contains(text, "tree") || !strings.Contains(text, "curve prior of 5 releases") {
+		t.Errorf("the answer is %s", text)
+	}
+	text = say(t, data, "", "query", "age", "-q", "0.25", "--epsilon", "0.1", "--window", "2026-03-02T00:00:00Z", "--prior", "curve")
+	if !strings.Contains(text, "a forecast is combined with noisy counts, which estimator recursive does not read") {
+		t.Errorf("the answer is %s", text)
+	}
 }
 
 func wellFormed(t *testing.T, path string) {

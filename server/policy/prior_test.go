@@ -45,6 +45,7 @@ func TestPriorsAreReadAndWrittenBack(t *testing.T) {
 	f(", release: {prior: uniform}", "uniform", learn.Config{Robust: 0.1, Features: hour})
 	f(`, release: {prior: "cauchy:location=5,scale=1", robust: 0.5}`, "cauchy:location=5,scale=1", learn.Config{Robust: 0.5, Features: hour})
 	f(", release: {prior: proxy, optimiser: sgd, features: [weekday], covariates: [rain, \"a b\"]}", "proxy", learn.Config{Robust: 0.1, Optimiser: "sgd", Features: []string{"weekday"}, Covariates: []string{"rain", "a b"}})
+	f(", release: {prior: curve}", "curve", learn.Config{Robust: 0.1, Features: hour})
 	f(", release: {prior: dp-ftrl, features: [none], share: 0.25}", "dp-ftrl", learn.Config{Robust: 0.1})
 }
 

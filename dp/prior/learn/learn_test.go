@@ -442,7 +442,9 @@ func FuzzState(f *testing.F) {
 			f.Fatal(err)
 		}
 		for i := range 3 {
-			if err := s.Observe("x", c.window(i), result(g, quantiles, 3, 4)); err != nil {
+			r := result(g, quantiles, 3, 4)
+			r.Curve = &dp.Curve{At: []float64{1, 5, 6}, Variance: 0.1}
+			if err := s.Observe("x", c.window(i), r); err != nil {
 				f.Fatal(err)
 			}
 		}
@@ -479,7 +481,12 @@ func FuzzState(f *testing.F) {
 						t.Fatalf("%+v: %s: %v", c, priors.Name(), err)
 					}
 				}
-				if err := s.Observe("x", c.window(i), result(g, quantiles, 1, 8)); err != nil {
+				if c := s.Forecast(c.window(i)); c != nil && c.Check(g.Len()) != nil {
+					t.Fatalf("the forecast is %v", c)
+				}
+				r := result(g, quantiles, 1, 8)
+				r.Curve = &dp.Curve{At: []float64{2, 3}, Variance: 0.01}
+				if err := s.Observe("x", c.window(i), r); err != nil {
 					t.Fatal(err)
 				}
 			}
