@@ -112,8 +112,12 @@ func (b *binning) read(t *tree.Tree, quantiles []int64, forecast *Curve, sampler
 		return t.Quantiles(quantiles), nil
 	}
 	own := b.curve(t)
-	for range curveRuns {
-		own.Variance += min(b.curve(t.Again(sampler)).Apart(own)/curveRuns, 1)
+	if t.N() == 0 { // it shows nothing
+		own.Variance = 1
+	} else {
+		for range curveRuns {
+			own.Variance += b.curve(t.Again(sampler)).Apart(own) / curveRuns
+		}
 	}
 	weight := own.believed(*forecast)
 	if weight == 0 {

@@ -325,3 +325,23 @@ func TestTheVarianceIsWhatCurvesAreOffBy(t *testing.T) {
 		}
 	}
 }
+
+// Noisy counts of no records show nothing, and say so: the answers are the forecast's.
+func TestACurveOfNoRecordsIsNotBelieved(t *testing.T) {
+	g := linear(t, 0, 100, 64)
+	forecast := curveOf(func(share float64) float64 { return 20 + 20*share })
+	var seen []uint64
+	o := Options{Quantiles: []float64{0.25, 0.5}, Epsilon: 1e8, Estimator: Estimator{kind: densityKind, bins: 66}, Representative: Within, Forecast: &forecast}
+	r, err := release(sketch.NewBinned(g), o, &scripted{exact.New(), slices.Repeat([]int64{-100}, g.Len()), &seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Curve.Variance != 1 {
+		t.Errorf("the variance is %v", r.Curve.Variance)
+	}
+	for i, want := range []float64{25, 30} { // positions: the first bucket is below 0
+		if x := prior.Position(g, r.Quantiles[i].Value); math.Abs(x-want) > 0.5 {
+			t.Errorf("quantile %v is at %v, expected was %v", r.Quantiles[i].Q, x, want)
+		}
+	}
+}
