@@ -314,12 +314,13 @@ func (x *MeanCurve) GetAt() []float64 {
 	return nil
 }
 
-// ReleasedCurve is the distribution function that noisy counts of a release show: a straight line between points.
+// ReleasedCurve is a distribution function as noisy counts of releases show it: a straight line between points. It has none
+// if nothing is known.
 type ReleasedCurve struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Positions in buckets of the grid at which the shares 0, 1/K ... 1 are reached.
 	At []float64 `protobuf:"fixed64,1,rep,packed,name=at,proto3" json:"at,omitempty"`
-	// The variance that the noise gives to shares, on average.
+	// The variance of its shares, on average.
 	Variance      float64 `protobuf:"fixed64,2,opt,name=variance,proto3" json:"variance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

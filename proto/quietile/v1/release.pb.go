@@ -621,8 +621,10 @@ type LedgerEntry struct {
 	PriorFallback string `protobuf:"bytes,19,opt,name=prior_fallback,json=priorFallback,proto3" json:"prior_fallback,omitempty"`
 	// The part of nano_rho that pays for the gradient of the learner dp-ftrl.
 	LearningNanoRho int64 `protobuf:"varint,20,opt,name=learning_nano_rho,json=learningNanoRho,proto3" json:"learning_nano_rho,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What the learner curve expects of the records, exactly as noisy counts are combined with it; absent otherwise.
+	Forecast      *ReleasedCurve `protobuf:"bytes,21,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LedgerEntry) Reset() {
@@ -795,6 +797,13 @@ func (x *LedgerEntry) GetLearningNanoRho() int64 {
 	return 0
 }
 
+func (x *LedgerEntry) GetForecast() *ReleasedCurve {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
 // LedgerRecord is one message of the ledger: a charge, or the answer that a charge bought.
 type LedgerRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -950,7 +959,7 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"rank_error\x18\x05 \x01(\v2\x16.quietile.v1.RankErrorR\trankError\"1\n" +
 	"\tRankError\x12\x10\n" +
 	"\x03low\x18\x01 \x01(\x01R\x03low\x12\x12\n" +
-	"\x04high\x18\x02 \x01(\x01R\x04high\"\xeb\x05\n" +
+	"\x04high\x18\x02 \x01(\x01R\x04high\"\xa3\x06\n" +
 	"\vLedgerEntry\x12\x1d\n" +
 	"\n" +
 	"release_id\x18\x01 \x01(\tR\treleaseId\x12\x16\n" +
@@ -973,7 +982,8 @@ const file_quietile_v1_release_proto_rawDesc = "" +
 	"\x06priors\x18\x11 \x03(\v2\x1a.quietile.v1.QuantilePriorR\x06priors\x12%\n" +
 	"\x0eprior_releases\x18\x12 \x01(\x04R\rpriorReleases\x12%\n" +
 	"\x0eprior_fallback\x18\x13 \x01(\tR\rpriorFallback\x12*\n" +
-	"\x11learning_nano_rho\x18\x14 \x01(\x03R\x0flearningNanoRho\"~\n" +
+	"\x11learning_nano_rho\x18\x14 \x01(\x03R\x0flearningNanoRho\x126\n" +
+	"\bforecast\x18\x15 \x01(\v2\x1a.quietile.v1.ReleasedCurveR\bforecast\"~\n" +
 	"\fLedgerRecord\x120\n" +
 	"\x05entry\x18\x01 \x01(\v2\x18.quietile.v1.LedgerEntryH\x00R\x05entry\x124\n" +
 	"\x06answer\x18\x02 \x01(\v2\x1a.quietile.v1.ReleaseResultH\x00R\x06answerB\x06\n" +
@@ -1014,13 +1024,14 @@ var file_quietile_v1_release_proto_depIdxs = []int32{
 	4,  // 5: quietile.v1.ReleasedQuantile.rank_error:type_name -> quietile.v1.RankError
 	0,  // 6: quietile.v1.LedgerEntry.request:type_name -> quietile.v1.ReleaseRequest
 	10, // 7: quietile.v1.LedgerEntry.priors:type_name -> quietile.v1.QuantilePrior
-	5,  // 8: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
-	1,  // 9: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 8: quietile.v1.LedgerEntry.forecast:type_name -> quietile.v1.ReleasedCurve
+	5,  // 9: quietile.v1.LedgerRecord.entry:type_name -> quietile.v1.LedgerEntry
+	1,  // 10: quietile.v1.LedgerRecord.answer:type_name -> quietile.v1.ReleaseResult
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_quietile_v1_release_proto_init() }

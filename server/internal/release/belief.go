@@ -185,7 +185,7 @@ func (s *Service) learned(q *question, a *quietilev1.ReleaseResult) (err error) 
 // believe fixes the prior of a question: it goes into the entry before any data is read (PRIVACY P7). A prior that cannot be used leaves its robust part, and the entry says why.
 func (s *Service) believe(q *question) error {
 	e := q.entry
-	e.Priors, e.PriorReleases, e.PriorFallback, e.LearningNanoRho = nil, 0, "", 0
+	e.Priors, e.Forecast, e.PriorReleases, e.PriorFallback, e.LearningNanoRho = nil, nil, 0, "", 0
 	q.opts.Learn, q.opts.Forecast = nil, nil
 	switch {
 	case slices.Contains(learn.Learners, q.prior):
@@ -198,6 +198,7 @@ func (s *Service) believe(q *question) error {
 		q.answers, q.leader = b.seen, b.state.Leader()
 		if q.prior == learn.Curve { // which combines its forecast with noisy counts, and makes no prior
 			q.opts.Forecast, e.PriorReleases = b.state.Forecast(windowOf(e)), b.state.Releases()
+			e.Forecast = curveProto(q.opts.Forecast)
 			break
 		}
 		p, err := b.state.Prior(windowOf(e), q.opts.Quantiles)
@@ -242,7 +243,15 @@ func (s *Service) believe(q *question) error {
 // fallBack leaves the robust part of a question's prior.
 func (q *question) fallBack(err error) {
 	q.opts.Prior, q.opts.Forecast = prior.Uniform(), nil
-	q.entry.PriorFallback, q.entry.Priors = err.Error(), nil
+	q.entry.PriorFallback, q.entry.Priors, q.entry.Forecast = err.Error(), nil, nil
+}
+
+// curveProto returns a curve as a message, nil for nil.
+func curveProto(c *dp.Curve) *quietilev1.ReleasedCurve {
+	if c == nil {
+		return nil
+	}
+	return &quietilev1.ReleasedCurve{At: c.At, Variance: c.Variance}
 }
 
 // carry takes what the last release of a tree left, nothing if that is lost. It is gone then, whatever becomes of this release: one whose answer is stored although nobody saw that would otherwise have its sums published again.

@@ -388,13 +388,17 @@ func TestCurvesAreHandedOn(t *testing.T) {
 		if len(r.GetCurve().GetAt()) == 0 || !(r.GetCurve().GetVariance() > 0) || r.GetPrior() != "curve" || r.GetPriorReleases() != uint64(window) || r.GetPriorFallback() != "" {
 			t.Errorf("window %d: prior %s of %d releases, %q, curve %v", window, r.GetPrior(), r.GetPriorReleases(), r.GetPriorFallback(), r.GetCurve())
 		}
+		// What is expected is in the entry, which is durable before data is read; of two curves the first forecast is made, for the third window.
+		if f := a.ledger.entries[r.GetReleaseId()].GetForecast(); f == nil || (len(f.GetAt()) > 0) != (window > 1) {
+			t.Errorf("window %d: the entry's forecast is %v", window, f)
+		}
 	}
 	for window, estimator := range []string{5: "recursive", 6: "auto"} {
 		if estimator == "" {
 			continue
 		}
 		r := ask(a, window, estimator)
-		if r.GetCurve() != nil || !strings.Contains(r.GetPriorFallback(), "noisy counts, which estimator "+r.GetEstimator()) {
+		if r.GetCurve() != nil || a.ledger.entries[r.GetReleaseId()].GetForecast() != nil || !strings.Contains(r.GetPriorFallback(), "noisy counts, which estimator "+r.GetEstimator()) {
 			t.Errorf("%s: %s has the curve %v, and says %q", estimator, r.GetEstimator(), r.GetCurve(), r.GetPriorFallback())
 		}
 	}

@@ -244,13 +244,11 @@ func (q *question) result(r *dp.Result) *quietilev1.ReleaseResult {
 		PriorReleases:       q.entry.GetPriorReleases(),
 		PriorFallback:       q.entry.GetPriorFallback(),
 		LearnedNanoRho:      r.LearnedNanoRho,
+		Curve:               curveProto(r.Curve),
 		ReleaseId:           q.entry.GetReleaseId(),
 	}
 	if r.Prior != "none" { // the prior was looked at
 		a.Prior = q.entry.GetRequest().GetPrior()
-	}
-	if c := r.Curve; c != nil {
-		a.Curve = &quietilev1.ReleasedCurve{At: c.At, Variance: c.Variance}
 	}
 	for _, x := range r.Learned {
 		a.Learned = append(a.Learned, &quietilev1.GradientSum{Level: uint32(x.Level), Last: x.Last, Values: x.Values})
