@@ -45,17 +45,21 @@ func (o Options) histograms(buckets int) *adaptive.Problem {
 
 // rounds returns how many rounds adaptive histograms on so many buckets have without a number of their own.
 func (o Options) rounds(buckets int) int {
-	rounds := 2
-	for ; rounds < 4; rounds++ {
+	const least, most = 2, 4
+	for rounds := least; rounds < most; rounds++ {
 		bins := o.Estimator.bins
 		if bins == 0 {
 			bins = o.binsOf(rounds)
 		}
-		if math.Pow(float64(bins), float64(rounds)) >= 4*float64(buckets) {
-			break
+		parts := 1 // at most 2³⁰
+		for range rounds {
+			parts *= bins
+		}
+		if parts >= 4*buckets {
+			return rounds
 		}
 	}
-	return rounds
+	return most
 }
 
 // binsOf returns how many bins each of so many rounds has without a number of its own.

@@ -229,6 +229,9 @@ func (e Estimator) usualPower() float64 {
 // counts tells whether the estimator reads its answers from noisy counts of what it knows beforehand, and so knows how far they may be off.
 func (e Estimator) counts() bool { return e.kind == treeKind || e.kind == densityKind }
 
+// additive tells whether all that the answers draw is noise which is added to counts.
+func (e Estimator) additive() bool { return e.counts() || e.kind == adaptiveKind }
+
 // tree returns the arity and the shares of the levels of the tree of m different quantiles.
 func (e Estimator) tree(m int) (arity int, shares []uint64) {
 	if e.kind == independentKind { // one node draws them all

@@ -257,7 +257,7 @@ func (o Options) checkOn(g *sketch.Grid) (Options, []uint64, error) {
 		weights, err := prior.Uniform().Weights(g)
 		return o, weights, err
 	}
-	if o.Estimator.kind != adaptiveKind && !o.Estimator.counts() { // which have one prior for all quantiles
+	if !o.Estimator.additive() { // which have one prior for all quantiles
 		if o.each, err = o.priors(g, distinct(nominal)); err != nil {
 			return o, nil, err
 		}
@@ -315,7 +315,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	m := o.Estimator.drawn(len(distinct(nominal)))
 	arity, shares := o.Estimator.tree(m)
 	if o.NanoRho > 0 {
-		if o.Estimator.counts() || o.Estimator.kind == adaptiveKind || o.measures() || o.Learn != nil {
+		if o.Estimator.additive() || o.measures() || o.Learn != nil {
 			return 0, o.NanoRho
 		}
 		pure := recursive.Pure(m, arity, shares, o.Estimator.joint(), o.NanoRho/o.Neighbours.squared())
@@ -323,7 +323,7 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	}
 	answers, intervals := o.budgets()
 	rho := noisyRho(answers.epsilon)
-	if !o.Estimator.counts() && o.Estimator.kind != adaptiveKind && o.Estimator.kind != sliceKind {
+	if !o.Estimator.additive() && o.Estimator.kind != sliceKind {
 		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares, o.Estimator.joint()))
 	}
 	rho.Add(rho, noisyRho(intervals.epsilon))

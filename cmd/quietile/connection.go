@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/client"
 	"github.com/quietile/quietile/server"
@@ -102,6 +103,15 @@ func (c *connection) connect(opts ...client.Option) (*client.Client, error) {
 
 // timeLayouts are the forms of a time on the command line and in files.
 var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"}
+
+// windowTime reads the flag that names a window by a time in it.
+func windowTime(s string) (*int64, error) {
+	t, err := parseTime(s)
+	if err != nil {
+		return nil, usagef("--window: %w", err)
+	}
+	return proto.Int64(t.UnixNano()), nil
+}
 
 // parseTime reads a time: RFC 3339 or a part of it, in UTC unless it says otherwise, or seconds since the
 // Unix epoch.

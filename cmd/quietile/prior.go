@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/dp/prior"
 	quietilev1 "github.com/quietile/quietile/proto/quietile/v1"
@@ -122,11 +121,10 @@ would have had, the less was learned. With -o a picture is written: forecasts as
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ask := &quietilev1.PriorRequest{Metric: args[0], Covariates: covariates}
 		if window != "" {
-			t, err := parseTime(window)
-			if err != nil {
-				return usagef("--window: %w", err)
+			var err error
+			if ask.WindowTimeUnixNano, err = windowTime(window); err != nil {
+				return err
 			}
-			ask.WindowTimeUnixNano = proto.Int64(t.UnixNano())
 		}
 		c, err := where.dial()
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/quietile/quietile/client"
 	"github.com/quietile/quietile/dp"
@@ -62,11 +61,10 @@ how far its rank is from the quantile's.`,
 			Covariates: covariates,
 		}
 		if window != "latest" {
-			t, err := parseTime(window)
-			if err != nil {
-				return usagef("--window: %w", err)
+			var err error
+			if ask.WindowTimeUnixNano, err = windowTime(window); err != nil {
+				return err
 			}
-			ask.WindowTimeUnixNano = proto.Int64(t.UnixNano())
 		}
 		c, err := where.dial()
 		if err != nil {
