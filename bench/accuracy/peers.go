@@ -67,7 +67,7 @@ func entrants() []entrant {
 func own(name, note string) entrant {
 	return entrant{name, true, note, always, func(d *dataset, quantiles []float64, epsilon float64) func(*rand.Rand) []float64 {
 		o := dp.Options{
-			Quantiles: quantiles, Epsilon: dp.Epsilon(math.Round(epsilon * 1e9)), Records: uint64(d.n), Estimator: must(dp.ParseEstimator(name)), Representative: dp.Within,
+			Quantiles: quantiles, Epsilon: dp.Epsilon(math.Round(epsilon * 1e9)), Records: uint64(d.n), Estimator: must(dp.ParseEstimator(name)),
 		}
 		o.Estimator = chosen(d.grid, o)
 		return func(*rand.Rand) []float64 {

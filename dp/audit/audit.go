@@ -141,6 +141,17 @@ func jointCases() []Case {
 			[]uint64{9, 10, 21}, []uint64{10, 10, 21}),
 		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 2, []uint64{1, 1, 1}, -1),
 			[]uint64{18, 20, 42}, []uint64{20, 20, 42}),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, arity: 2}, 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1}, 7),
+		treeCase("one cell a bucket, prior 1:3:2", tree{joint: true, buckets: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 3, 2}, 5),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, arity: 4}, 0, []int64{u / 4, u / 2, 3 * u / 4}, 2, 1, []uint64{1, 1, 1}, 4),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, arity: 3}, 0, []int64{u / 10, 9 * u / 10}, 2, 2, []uint64{1, 1, 1}, 3),
+		treeCase("two cells a bucket", tree{joint: true, buckets: true, arity: 3}, 1, []int64{u / 4, 3 * u / 4}, 1, 1, []uint64{1, 1}, 3),
+		treeCase("two cells a bucket", tree{joint: true, buckets: true, arity: 2, shares: []uint64{1, 3}}, 1, []int64{u / 4, u / 2}, 2, 1, []uint64{1, 1}, 3),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, arity: 3, rho: u / 4}, 0, []int64{u / 4, u / 2}, 0, 1, []uint64{1, 1, 1}, 3),
+		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, buckets: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 1, 1, 1}, -1),
+			[]uint64{19, 0, 20, 41}, []uint64{20, 0, 20, 41}),
+		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, buckets: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 2, []uint64{1, 1, 1, 1}, -1),
+			[]uint64{38, 0, 40, 82}, []uint64{40, 0, 40, 82}),
 	}
 }
 
@@ -180,9 +191,11 @@ type tree struct {
 	shares []uint64
 	edges  bool
 	joint  bool
-	draws  int
-	priors []recursive.Prior
-	rho    int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
+	// buckets is whether nodes without children draw these.
+	buckets bool
+	draws   int
+	priors  []recursive.Prior
+	rho     int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
 }
 
 func (t tree) String() string {
@@ -198,6 +211,9 @@ func (t tree) String() string {
 	}
 	if t.joint {
 		s += ", joint"
+	}
+	if t.buckets {
+		s += ", buckets"
 	}
 	if t.draws > 0 {
 		s += fmt.Sprintf(", draws %d", t.draws)
@@ -257,6 +273,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Shares:        tree.shares,
 				Edges:         tree.edges,
 				Joint:         tree.joint,
+				Buckets:       tree.buckets,
 				Draws:         tree.draws,
 				Priors:        tree.priors,
 			}

@@ -148,3 +148,127 @@ func TestWrongJointDrawsAreCaught(t *testing.T) {
 	f(jointDraft{forgets: true}, 2, 1.8, 2, third, third, third)
 	f(jointDraft{squares: true}, 1, 2.5, 1000, third, third, third)
 }
+
+// A bucketsDraft draws the buckets of quantiles at once, or one after the other, in the plainest way, with equal weights and flaws.
+type bucketsDraft struct {
+	unsorted bool // any vector of buckets is drawn, not only sorted ones, and answered as it is
+	shared   bool // the quantiles beside the middle one are drawn from the buckets on its sides with that of the middle one among them on both, and half of ε each time
+}
+
+func (d bucketsDraft) answer(shares []int64, epsilon int64) func([]uint64, exact.Sampler) []uint64 {
+	return func(records []uint64, s exact.Sampler) []uint64 {
+		before := []int64{0}
+		for i, k := range records {
+			before = append(before, before[i]+int64(k))
+		}
+		den := int64(0)
+		for _, p := range shares {
+			den += p
+		}
+		// The least over N, in 1/den, each cut having as many records before it as the gap before it wants, or as many as are nearest.
+		score := func(vector []int, from, to int, shares []int64) int64 {
+			first, n := before[from], before[to]-before[from]
+			sum := int64(0)
+			for _, p := range shares {
+				sum += p
+			}
+			least := int64(-1)
+			for records := range 2*n + 1 {
+				cost, at := int64(0), int64(0)
+				for j, p := range shares {
+					low, high := n, n
+					if j < len(vector) {
+						low, high = before[vector[j]]-first, before[vector[j]+1]-first
+					}
+					at += p * records
+					next := min(max(at, low*sum), high*sum)
+					cost, at = cost+max(next-at, at-next), next
+				}
+				if least < 0 || cost < least {
+					least = cost
+				}
+			}
+			return least
+		}
+		draw := func(from, to int, shares []int64, epsilon *big.Rat) []int {
+			sum := int64(0)
+			for _, p := range shares {
+				sum += p
+			}
+			rate, err := exact.NewRate(new(big.Rat).Quo(epsilon, big.NewRat(2*sum, 1)))
+			if err != nil {
+				panic(err)
+			}
+			var items []exact.Item
+			var vectors [][]int
+			var all func(vector []int)
+			all = func(vector []int) {
+				if len(vector) == len(shares)-1 {
+					items = append(items, exact.Item{Mass: exact.From64(1), Score: exact.From64(uint64(score(vector, from, to, shares)))})
+					vectors = append(vectors, vector)
+					return
+				}
+				start := from
+				if len(vector) > 0 && !d.unsorted {
+					start = vector[len(vector)-1]
+				}
+				for b := start; b < to; b++ {
+					all(append(slices.Clone(vector), b))
+				}
+			}
+			all(nil)
+			return vectors[s.Chooser(rate, items).Choose()]
+		}
+		var drawn []int
+		if d.shared {
+			half := big.NewRat(epsilon, 2)
+			middle := draw(0, len(records), []int64{1, 1}, half)[0]
+			drawn = append(draw(0, middle+1, []int64{1, 1}, half), middle, draw(middle, len(records), []int64{1, 1}, half)[0])
+		} else {
+			drawn = draw(0, len(records), shares, big.NewRat(epsilon, 1))
+		}
+		var answer []uint64
+		for _, b := range drawn {
+			answer = append(answer, uint64(b))
+		}
+		return answer
+	}
+}
+
+func TestWrongDrawsOfBucketsAreCaught(t *testing.T) {
+	f := func(d bucketsDraft, least, most float64, shares ...int64) {
+		t.Helper()
+		c := Case{Epsilon: 1, Contributions: 1, Records: -1, Answer: d.answer(shares, 1)}
+		sizes := []uint64{0, 19, 20, 40}
+		if d.shared { // a record in the middle bucket, which is at an end of those on either side
+			x := make([]uint64, 45)
+			x[0], x[21], x[23], x[44] = 100, 100, 100, 100
+			y := slices.Clone(x)
+			y[22]++
+			c.Pairs, sizes = append(c.Pairs, [2][]uint64{x, y}), nil
+		}
+		for i := range len(sizes) * len(sizes) * len(sizes) * len(sizes) {
+			var x []uint64
+			for range 4 {
+				x = append(x, sizes[i%len(sizes)])
+				i /= len(sizes)
+			}
+			for b := range x {
+				y := slices.Clone(x)
+				y[b]++
+				c.Pairs = append(c.Pairs, [2][]uint64{x, y})
+			}
+		}
+		row, err := c.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v: loss %.4f of %v on %s", d, row.Worst, row.Epsilon, row.Data)
+		if row.Worst < least || row.Worst > most || row.OK != (most <= 1) {
+			t.Errorf("%+v: loss %v of %v, on %s", d, row.Worst, row.Epsilon, row.Data)
+		}
+	}
+	f(bucketsDraft{}, 0.7, 1, 1, 1, 1)
+	f(bucketsDraft{unsorted: true}, 1.1, 2, 1, 1, 1)
+	f(bucketsDraft{shared: true}, 1.1, 1.5, 1, 1, 1, 1)
+}

@@ -22,6 +22,7 @@ type formula struct {
 	shares        []uint64 // nil means equal
 	edges         bool
 	joint         bool
+	buckets       bool
 	priors        []recursive.Prior // by quantile, instead of weights
 }
 
@@ -145,7 +146,11 @@ func (f formula) solve(cells []int64, a, b int, quantiles []*big.Rat, lo, hi *bi
 			for i, j := range js {
 				own[i] = quantiles[j]
 			}
-			for answer, q := range f.together(cells, a, b, own, lo, hi, epsilon) {
+			law := f.together
+			if f.buckets && len(js) == len(quantiles) {
+				law = f.inBuckets
+			}
+			for answer, q := range law(cells, a, b, own, lo, hi, epsilon) {
 				zs := make([]int, len(js))
 				for i, z := range answerOf(answer) {
 					zs[i] = int(z)
@@ -291,6 +296,122 @@ func (f formula) together(cells []int64, a, b int, quantiles []*big.Rat, lo, hi,
 	return law
 }
 
+// inBuckets returns the law of the cuts of all quantiles from a to b if buckets are drawn at once, and a cut in each, by going through all vectors of buckets, all N and all ways to divide the records of buckets that may be best.
+func (f formula) inBuckets(cells []int64, a, b int, quantiles []*big.Rat, lo, hi, epsilon *big.Rat) Law {
+	one := big.NewRat(1, 1)
+	var upTo []*big.Rat // shares
+	for _, q := range append(slices.Clone(quantiles), hi) {
+		part := new(big.Rat).Sub(q, lo)
+		upTo = append(upTo, part.Quo(part, new(big.Rat).Sub(hi, lo)))
+	}
+	rate := new(big.Rat).Quo(epsilon, new(big.Rat).SetInt64(2*f.contributions))
+	// The parts of the range: of each bucket its cells before b, and cut b.
+	type part struct {
+		cuts      []int
+		low, high int64 // records before it, and with its own
+	}
+	var parts []part
+	n := int64(0)
+	for z := a; z < b; z++ {
+		if len(parts) == 0 || z>>f.levels != parts[len(parts)-1].cuts[0]>>f.levels {
+			parts = append(parts, part{low: n})
+		}
+		p := &parts[len(parts)-1]
+		n += cells[z]
+		p.cuts, p.high = append(p.cuts, z), n
+	}
+	parts = append(parts, part{[]int{b}, n, n})
+	score := func(vector []part) *big.Rat {
+		var least *big.Rat
+		for records := range 2*n + 1 {
+			whole := new(big.Rat).SetInt64(records)
+			ends := func(j int) (low, high *big.Rat) { // of how many records more than the shares of so many are before cut j
+				shift := new(big.Rat).Mul(upTo[j], whole)
+				p := part{low: n, high: n}
+				if j < len(vector) {
+					p = vector[j]
+				}
+				low, high = new(big.Rat).SetInt64(p.low), new(big.Rat).SetInt64(p.high)
+				return low.Sub(low, shift), high.Sub(high, shift)
+			}
+			// A division that is best has, for each cut, a number of these: a sum of distances is least at an end of one of its terms.
+			at := []*big.Rat{new(big.Rat)}
+			for j := range upTo {
+				low, high := ends(j)
+				at = append(at, low, high)
+			}
+			best := map[string]*big.Rat{new(big.Rat).RatString(): new(big.Rat)} // by where the last cut is
+			for j := range upTo {
+				low, high := ends(j)
+				next := map[string]*big.Rat{}
+				for _, x := range at {
+					if x.Cmp(low) < 0 || x.Cmp(high) > 0 {
+						continue
+					}
+					for from, sum := range best {
+						y, _ := new(big.Rat).SetString(from)
+						off := new(big.Rat).Sub(x, y)
+						share := new(big.Rat).Set(upTo[j])
+						if j > 0 {
+							share.Sub(share, upTo[j-1])
+						}
+						if gap := share.Mul(share, whole); gap.Add(gap, off).Sign() < 0 { // records before cuts do not fall
+							continue
+						}
+						total := off.Abs(off)
+						total.Add(total, sum)
+						if old := next[x.RatString()]; old == nil || total.Cmp(old) < 0 {
+							next[x.RatString()] = total
+						}
+					}
+				}
+				best = next
+			}
+			for _, sum := range best {
+				if least == nil || sum.Cmp(least) < 0 {
+					least = sum
+				}
+			}
+		}
+		return least
+	}
+	cut := func(z int) *big.Rat {
+		return new(big.Rat).SetInt64(int64(f.weights[min(z>>f.levels, len(f.weights)-1)]))
+	}
+	law, sum := Law{}, float()
+	var place func(vector []part, from int)
+	place = func(vector []part, from int) {
+		if len(vector) < len(quantiles) {
+			for i := from; i < len(parts); i++ {
+				place(append(slices.Clone(vector), parts[i]), i)
+			}
+			return
+		}
+		s := score(vector)
+		p := expNeg(s.Mul(s, rate))
+		// Each with all its cuts, of which it weighs as much as they do together.
+		var within func(zs []uint64, weight *big.Rat)
+		within = func(zs []uint64, weight *big.Rat) {
+			if len(zs) == len(vector) {
+				slices.Sort(zs)
+				q := float().Mul(p, float().SetRat(weight))
+				law.add(key(zs), q)
+				sum.Add(sum, q)
+				return
+			}
+			for _, z := range vector[len(zs)].cuts {
+				within(append(slices.Clone(zs), uint64(z)), new(big.Rat).Mul(weight, cut(z)))
+			}
+		}
+		within(nil, one)
+	}
+	place(nil, 0)
+	for _, p := range law {
+		p.Quo(p, sum)
+	}
+	return law
+}
+
 // equalLaws fails the test unless the laws agree to 2^−190 of each probability.
 func equalLaws(t *testing.T, name string, got, want Law) {
 	t.Helper()
@@ -363,7 +484,7 @@ func TestRefinementAndRejectionGiveTheLawOfTheDefinition(t *testing.T) {
 	checkWith(tree{priors: all, arity: 4}, 0, []uint64{1, 1, 1}, 3, 2, 3, u/10, u/2, 9*u/10)
 }
 
-// The law of cuts drawn jointly is that of the definition, whatever the proposal.
+// The law of cuts drawn jointly, and of buckets, is that of the definition, whatever the proposal.
 func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
 	const u = recursive.Unit
 	f := func(tree tree, levels uint, weights []uint64, epsilon int64, contributions, records int, nano ...int64) {
@@ -372,7 +493,7 @@ func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
 		if tree.arity == 0 {
 			tree.arity = len(nano) + 1
 		}
-		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions), arity: tree.arity, shares: tree.shares, joint: true}
+		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions), arity: tree.arity, shares: tree.shares, joint: true, buckets: tree.buckets}
 		for _, q := range nano {
 			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
 		}
@@ -392,4 +513,14 @@ func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
 	f(tree{}, 1, []uint64{1, 1}, 2, 1, 2, u/4, 3*u/4)
 	f(tree{}, 2, []uint64{1}, 5, 1, 2, u/3)
 	f(tree{arity: 2}, 0, []uint64{1, 1, 2}, 2, 1, 3, u/4, u/2)
+
+	b := tree{buckets: true}
+	f(b, 0, []uint64{1, 1, 1}, 1, 1, 5, u/2)
+	f(b, 0, []uint64{1, 4, 1}, 3, 2, 4, u/10, u/2)
+	f(b, 0, []uint64{2, 1}, 40, 1, 6, u/4, u/2)
+	f(b, 0, []uint64{1, 2, 1}, 2, 1, 3, u/4, u/2, 3*u/4)
+	f(b, 1, []uint64{1, 1}, 2, 1, 4, u/4, 3*u/4)
+	f(b, 2, []uint64{1, 1}, 5, 1, 3, u/3)
+	f(tree{buckets: true, arity: 2}, 0, []uint64{1, 1, 2}, 2, 1, 3, u/4, u/2)
+	f(tree{buckets: true, arity: 2}, 1, []uint64{1, 2}, 2, 2, 2, u/4, u/2)
 }

@@ -1,10 +1,10 @@
 package recursive
 
 import (
+	"cmp"
 	"math"
 	"math/big"
 	"slices"
-	"sort"
 
 	"github.com/quietile/quietile/dp/exact"
 )
@@ -24,13 +24,14 @@ type joint struct {
 	parts []uint64 // the shares of the gaps between cuts, in 1/den
 	den   uint64
 	rate  *exact.Rate // of scores in units of 1/(2·den) records
+	whole bool        // cuts stand for their buckets, whose records may be divided in any way
 
 	proposal *proposal
 }
 
-// sampleJoint draws the cuts of the quantiles js in [a, b], whose nominal range is lo … hi, with probability ∝ Π W(cut)·exp(−η·score), and sorts them.
-func (v *solver) sampleJoint(a, b uint64, js []int, lo, hi int64, level int) {
-	g, trials := v.newJoint(a, b, js, lo, hi, level), 0
+// sampleJoint draws the cuts of the quantiles js in [a, b], whose nominal range is lo … hi, with probability ∝ Π W(cut)·exp(−η·score), and sorts them. With whole it draws buckets so, sorted ones, and then a cut within each.
+func (v *solver) sampleJoint(a, b uint64, js []int, lo, hi int64, level int, whole bool) {
+	g, trials := v.newJoint(a, b, js, lo, hi, level, whole), 0
 	v.sampler.Repeat(func() bool {
 		if trials++; trials%trialsOfProposal == 0 { // what is proposed does not matter to what is kept
 			g.proposal = g.propose(trials / trialsOfProposal)
@@ -45,8 +46,8 @@ func (v *solver) sampleJoint(a, b uint64, js []int, lo, hi int64, level int) {
 	})
 }
 
-func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int) *joint {
-	g := &joint{solver: v, a: a, b: b, first: v.recordsBefore(a)}
+func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole bool) *joint {
+	g := &joint{solver: v, a: a, b: b, first: v.recordsBefore(a), whole: whole}
 	g.n = v.recordsBefore(b) - g.first
 	last, common := lo, uint64(hi-lo)
 	for _, q := range append(v.quantilesOf(js), hi) {
@@ -76,18 +77,27 @@ func (v *solver) quantilesOf(js []int) []int64 {
 func (g *joint) trial() (cuts []uint64, ok bool) {
 	p := g.proposal
 	d, ok := p.draw()
-	if !ok || !slices.IsSorted(d.cuts) {
+	if !ok || !slices.IsSortedFunc(d.cuts, g.compare) {
 		return nil, false
 	}
-	score, first, last := g.score(g.between(d.cuts))
+	value := g.valued(d.cuts)
+	slices.Sort(d.cuts) // those of one bucket
 	if d.inside == nil {
+		score, _, _ := g.best(value)
 		if score.Less(p.far) {
 			return nil, false
 		}
 		num, den := p.ratio(&d)
+		if g.whole { // of buckets each sorted vector counts once, whatever its orders
+			num.Mul(num, g.repeats(d.cuts))
+		}
 		return d.cuts, g.sampler.AcceptRatio(g.rate, score, false, num, den)
 	}
-	if last < d.inside.first || d.inside.last < first || !score.Less(p.far) {
+	if !d.inside.holds(value) {
+		return nil, false
+	}
+	score, first, last := g.best(value)
+	if !score.Less(p.far) {
 		return nil, false
 	}
 	// exp(−η·score) is exp(−η·(score − bound)) times exp(−η·bound), which is nearly 1 with the masses over the odds of the proposal.
@@ -99,21 +109,102 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 		return nil, false
 	}
 	num, den := p.ratio(&d)
-	// Sorted cuts stand for all their orders, of which there are fewer if some are equal; and each of the cells that have an N of the best may return them.
-	den.Mul(den, repeats(d.cuts)).Mul(den, big.NewInt(int64(p.cellOf(last)-p.cellOf(first)+1)))
+	if !g.whole { // sorted cuts stand for all their orders, of which there are fewer if some are equal
+		den.Mul(den, g.repeats(d.cuts))
+	}
+	// Each of the cells that have an N of the best may return the cuts.
+	den.Mul(den, big.NewInt(int64(p.cellOf(last)-p.cellOf(first)+1)))
 	return d.cuts, g.sampler.AcceptRatio(g.rate, distance(d.gaps, d.slack), d.gaps.Less(d.slack), num, den)
 }
 
-// repeats returns the product of k! over all runs of k equal cuts.
-func repeats(cuts []uint64) *big.Int {
+// holds tells whether one of the numbers N at which a value is least is in the cell.
+func (c *cell) holds(value func(n uint64) exact.Uint128) bool {
+	return (c.first == 0 || !value(c.first-1).Less(value(c.first))) && (c.last == math.MaxUint64 || !value(c.last+1).Less(value(c.last)))
+}
+
+// compare orders what is drawn: cuts, or the buckets that they stand for; the last cut of the range, which no record of it lies behind, is apart.
+func (g *joint) compare(x, y uint64) int {
+	if g.whole && x != g.b && y != g.b {
+		x, y = x>>g.Levels, y>>g.Levels
+	}
+	return cmp.Compare(x, y)
+}
+
+// repeats returns the product of k! over all runs of k equals among sorted cuts.
+func (g *joint) repeats(cuts []uint64) *big.Int {
 	product, run := big.NewInt(1), int64(1)
 	for i := 1; i < len(cuts); i++ {
-		if run++; cuts[i] != cuts[i-1] {
+		if run++; g.compare(cuts[i-1], cuts[i]) != 0 {
 			run = 1
 		}
 		product.Mul(product, big.NewInt(run))
 	}
 	return product
+}
+
+// valued returns, as a function of N, Σ |gap − share·N| in units of 1/(2·den) for the gaps of sorted cuts; if these stand for their buckets, the least such sum of all ways to divide the records of each. It is convex.
+func (g *joint) valued(cuts []uint64) func(n uint64) exact.Uint128 {
+	if !g.whole {
+		gaps := g.between(cuts)
+		return func(n uint64) exact.Uint128 {
+			var sum exact.Uint128
+			for j, k := range gaps {
+				sum = sum.Add(distance(exact.Product(k, g.den), exact.Product(g.parts[j], n)))
+			}
+			return sum.Shl(1)
+		}
+	}
+	// den times the records before each bucket, and those up to its end; and all of the range.
+	low, high := make([]exact.Uint128, len(cuts)+1), make([]exact.Uint128, len(cuts)+1)
+	for j, z := range cuts {
+		from, to := z, z
+		if z != g.b {
+			from, to = max(z>>g.Levels<<g.Levels, g.a), min((z>>g.Levels+1)<<g.Levels, g.b)
+		}
+		low[j], high[j] = exact.Product(g.recordsBefore(from)-g.first, g.den), exact.Product(g.recordsBefore(to)-g.first, g.den)
+	}
+	low[len(cuts)] = exact.Product(g.n, g.den)
+	high[len(cuts)] = low[len(cuts)]
+	return func(n uint64) (sum exact.Uint128) {
+		// A cut has as many records more before it than the one before it has as its share wants; and if its bucket has none such, the nearest that it has (joint.md, lemma 5).
+		var at exact.Uint128
+		for j, part := range g.parts {
+			at = at.Add(exact.Product(part, n))
+			switch {
+			case at.Less(low[j]):
+				sum, at = sum.Add(low[j].Sub(at)), low[j]
+			case high[j].Less(at):
+				sum, at = sum.Add(at.Sub(high[j])), high[j]
+			}
+		}
+		return sum.Shl(1)
+	}
+}
+
+// best returns the least value of whole numbers N, the score, and the numbers from first to last at which it is found.
+func (g *joint) best(value func(n uint64) exact.Uint128) (least exact.Uint128, first, last uint64) {
+	// N records and more are missing if N is 2·n and more, which 0 is no worse than.
+	most := uint64(math.MaxUint64)
+	if g.n < 1<<63 {
+		most = 2 * g.n
+	}
+	// The first number from which the value does not fall, or rises.
+	search := func(low uint64, rises bool) uint64 {
+		high := most
+		for low < high {
+			n := low + (high-low)/2
+			here, next := value(n), value(n+1)
+			if here.Less(next) || !rises && here == next {
+				high = n
+			} else {
+				low = n + 1
+			}
+		}
+		return low
+	}
+	first = search(0, false)
+	last = search(first, true)
+	return value(first), first, last
 }
 
 // between returns the records in the gaps between sorted cuts and the ends of the range.
@@ -125,64 +216,6 @@ func (g *joint) between(cuts []uint64) []uint64 {
 		last = at
 	}
 	return append(gaps, g.first+g.n-last)
-}
-
-// score returns the least over the whole numbers N of Σ |gap − share·N|, in units of 1/(2·den), and the numbers from first to last for which it is found.
-func (g *joint) score(gaps []uint64) (least exact.Uint128, first, last uint64) {
-	// A weighted median of gap/share: where the slope changes its sign. Half of the weight on either side of a place between two of them makes the sum the same all the way.
-	order := make([]int, len(gaps))
-	for j := range order {
-		order[j] = j
-	}
-	slices.SortFunc(order, func(i, j int) int {
-		x, y := exact.Product(gaps[i], g.parts[j]), exact.Product(gaps[j], g.parts[i])
-		switch {
-		case x.Less(y):
-			return -1
-		case y.Less(x):
-			return 1
-		}
-		return 0
-	})
-	weight, k := uint64(0), 0
-	for k = range order {
-		if weight += g.parts[order[k]]; 2*weight >= g.den {
-			break
-		}
-	}
-	// Below 2⁶⁴: the median of gap/share is at most twice their mean, which is the number of records.
-	quotient := func(j int) (whole, rest uint64) {
-		x, rest := exact.Product(gaps[j], g.den).QuoRem64(g.parts[j])
-		return x.Lo, rest
-	}
-	at := func(n uint64) exact.Uint128 {
-		var sum exact.Uint128
-		for j, k := range gaps {
-			sum = sum.Add(distance(exact.Product(k, g.den), exact.Product(g.parts[j], n)))
-		}
-		return sum.Shl(1)
-	}
-	n, rest := quotient(order[k])
-	if 2*weight == g.den { // k is not the last of them
-		from, to := n, uint64(math.MaxUint64)
-		if rest > 0 {
-			from++
-		}
-		if end := order[k+1]; exact.Product(gaps[end], g.den).Less(exact.Product(g.parts[end], math.MaxUint64)) {
-			to, _ = quotient(end)
-		}
-		if from <= to {
-			return at(from), from, to
-		}
-	}
-	here, next := at(n), at(n+1)
-	switch {
-	case next.Less(here):
-		return next, n + 1, n + 1
-	case here.Less(next):
-		return here, n, n
-	}
-	return here, n, n + 1
 }
 
 func distance(x, y exact.Uint128) exact.Uint128 {
@@ -200,7 +233,7 @@ func uint128(x *big.Int) exact.Uint128 {
 // recordsBefore returns the number of records in the cells before cut z, splitting the block that holds it.
 func (v *solver) recordsBefore(z uint64) uint64 {
 	bucket := z >> v.Levels
-	i := sort.Search(len(v.Counts), func(i int) bool { return uint64(v.Counts[i].Bucket) >= bucket })
+	i := v.countAt(z)
 	n := v.records[i]
 	if i == len(v.Counts) || uint64(v.Counts[i].Bucket) != bucket {
 		return n

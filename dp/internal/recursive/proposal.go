@@ -51,13 +51,42 @@ type proposal struct {
 // A run is neighbouring cuts. So many records are before the first of them, and at most so many more before the others.
 type run struct{ start, end, before, records uint64 }
 
-// A layer is the runs where a cut may be.
+// A layer is the runs where a cut may be. A bucket with many records that may be divided in any way is there several times: for its least and its greatest number of records before the cut, and for runs of those between.
 type layer struct {
-	runs   []run
-	middle []float64 // the middle of its numbers of records before a cut, less the target
-	weight []wide    // mass·exp(η·records)
-	fall   []wide    // exp(−η·(the next middle less this one)); 1 for the last
-	latest []int     // how many runs of the layer before may have a cut that is not greater
+	places []place
+	middle []float64    // the middle of its numbers of records before a cut, less the target
+	weight []wide       // mass·exp(η·slack)
+	fall   []wide       // exp(−η·(the next middle less this one)); 1 for the last
+	ends   [][2]float64 // its least and its greatest number, less the target
+	latest []int        // how many places of the layer before may have a cut that is not greater
+}
+
+// A place is a run of a layer, with den times the least and the greatest number of records before the cut: a bucket's records may be divided within a record too.
+type place struct {
+	run
+	side      side
+	low, high exact.Uint128
+}
+
+// A side says for which number of records before the last cut, and those of the gap, the run is what follows.
+type side uint8
+
+const (
+	around side = iota // for every one
+	below              // for those up to its own
+	inside             // for those that it has: the gap is then as wanted
+	above              // for those greater than its own
+)
+
+// less returns how many records more are before a cut than its target, of den times their number.
+func (p *proposal) less(x exact.Uint128, target uint64) float64 {
+	at := exact.Product(target, p.den)
+	off := distance(x, at)
+	f := (math.Ldexp(float64(off.Hi), 64) + float64(off.Lo)) / float64(p.den)
+	if x.Less(at) {
+		return -f
+	}
+	return f
 }
 
 // A cell is the proposal for N from first to last. A tail ignores gaps with too many records for a greater N, or with too few for a smaller one.
@@ -73,7 +102,7 @@ type cell struct {
 type proposed struct {
 	cuts   []uint64
 	inside *cell // nil for the outside
-	path   []run
+	path   []place
 	odds   []uint64 // by which it was drawn
 	// The score of cuts in these runs with N in the cell is at least gaps less slack, in units of 1/(2·den).
 	gaps, slack exact.Uint128
@@ -130,9 +159,16 @@ func farOf(x float64) exact.Uint128 {
 	return uint128(whole)
 }
 
-// runs returns runs of all cuts, which are as short as a draw near the targets needs.
+// runs returns runs of all cuts, which are as short as a draw near the targets needs: buckets, or what their records divide them into.
 func (p *proposal) runs() []run {
 	var runs []run
+	if p.whole {
+		p.tileBuckets(p.a, p.b)
+		for _, x := range p.blocks {
+			runs = append(runs, run{x.start, x.end, x.before, x.records})
+		}
+		return runs
+	}
 	// One record is set apart from the cuts on its sides until cuts among its cells are rare.
 	rare := 1 / (float64(len(p.layers)+len(p.parts)-1) * math.Expm1(min(2*p.eta, 700)))
 	var typical float64 // cells between neighbouring records of the bucket
@@ -254,12 +290,20 @@ func (p *proposal) reach(runs []run) float64 {
 			}
 		}
 	}
-	orders, _ := math.Lgamma(float64(m + 1))
-	reach := off + max(exponent-orders, 40)/p.eta
+	reach := off + max(exponent-p.orders(), 40)/p.eta
 	if wander += off; wander > p.fine {
 		p.heavy, p.fine = true, min(1.5*wander, reach)
 	}
 	return reach
+}
+
+// orders returns the logarithm of how many orders of cuts are one sorted vector: for buckets only one counts.
+func (p *proposal) orders() float64 {
+	if p.whole {
+		return 0
+	}
+	orders, _ := math.Lgamma(float64(len(p.parts)))
+	return orders
 }
 
 // crowded returns into how many pieces runs are cut because several cuts lie between two neighbouring records: where there are few records for a cut.
@@ -325,32 +369,54 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 	var l layer
 	target := p.targets[j+1]
 	c := p.crowdAt(all, target)
-	put := func(r run) {
-		for _, r := range p.cutUp(r, p.pieces(r, target, c)) {
-			// 2·before + records − 2·target, in halves of a record; counts are below 2⁶³.
-			off := float64(int64(r.before-target)) + float64(r.records)/2
-			l.runs, l.middle = append(l.runs, r), append(l.middle, off)
-			l.weight = append(l.weight, wideOf(p.float(p.massOf(&r))).times(wideExp(p.eta*float64(r.records))))
+	put := func(r run, s side, low, high exact.Uint128) {
+		from, to := p.less(low, target), p.less(high, target)
+		slack := to - from
+		if s == inside {
+			slack /= 2
 		}
+		l.places, l.middle, l.ends = append(l.places, place{r, s, low, high}), append(l.middle, (from+to)/2), append(l.ends, [2]float64{from, to})
+		l.weight = append(l.weight, wideOf(p.float(p.massOf(&r))).times(wideExp(p.eta*slack)))
 	}
 	var last run
 	open := false
-	for i := range all {
-		r := all[i]
-		if offOf(target, r.before, r.before+r.records) > reach+2 { // joint.md, lemma 3
+	flush := func() {
+		if open {
+			low, high := exact.Product(last.before, p.den), exact.Product(last.before+last.records, p.den)
+			for _, r := range p.cutUp(last, p.pieces(last, target, c)) {
+				put(r, around, low, high)
+			}
+		}
+		open = false
+	}
+	for _, r := range all {
+		to := r.before + r.records
+		off := offOf(target, r.before, to)
+		if off > reach+2 { // joint.md, lemma 3
 			continue
 		}
-		if open {
-			to := r.before + r.records
-			if float64(to-last.before) <= p.allowed(offOf(target, last.before, to)) {
-				last.end, last.records = r.end, to-last.before
-				continue
-			}
-			put(last)
+		if open && float64(to-last.before) <= p.allowed(offOf(target, last.before, to)) {
+			last.end, last.records = r.end, to-last.before
+			continue
 		}
-		last, open = r, true
+		flush()
+		if !p.whole || float64(r.records) <= p.allowed(off) {
+			last, open = r, true
+			continue
+		}
+		low, high := exact.Product(r.before, p.den), exact.Product(to, p.den)
+		put(r, below, low, low)
+		for low.Less(high) {
+			next := low.Add(p.step(p.less(low, target)))
+			if high.Less(next) {
+				next = high
+			}
+			put(r, inside, low, next)
+			low = next
+		}
+		put(r, above, high, high)
 	}
-	put(last)
+	flush()
 	for i := range l.middle {
 		next := l.middle[min(i+1, len(l.middle)-1)]
 		l.fall = append(l.fall, wideExp(-p.eta*max(next-l.middle[i], 0)))
@@ -358,7 +424,16 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 	return l
 }
 
-// cutUp divides a run into pieces of about equal mass.
+// step returns how long a place in a bucket is that begins so many records more than its target, times den.
+func (p *proposal) step(from float64) exact.Uint128 {
+	off := math.Abs(from)
+	if from < -p.fine { // what is nearer is shorter
+		off = max(off-p.allowed(off), p.fine)
+	}
+	return farOf(max(p.allowed(off)*float64(p.den), 1))
+}
+
+// cutUp divides a run into pieces of about equal mass, and of whole buckets if these are drawn.
 func (p *proposal) cutUp(r run, pieces int) []run {
 	if pieces <= 1 || r.end-r.start < 2 {
 		return []run{r}
@@ -369,7 +444,11 @@ func (p *proposal) cutUp(r run, pieces int) []run {
 	from, at := r.start, before
 	for range pieces - 1 {
 		at = at.Add(step)
-		if to := p.cutAt(at); to > from && to < r.end {
+		to := p.cutAt(at)
+		if p.whole {
+			to = to >> p.Levels << p.Levels
+		}
+		if to > from && to < r.end {
 			all = append(all, run{from, to, r.before, r.records})
 			from = to
 		}
@@ -383,8 +462,8 @@ func (p *proposal) connect(j int) {
 	if j == 0 {
 		return
 	}
-	i, from := 0, p.layers[j-1].runs
-	for _, r := range l.runs {
+	i, from := 0, p.layers[j-1].places
+	for _, r := range l.places {
 		for i < len(from) && from[i].start < r.end {
 			i++
 		}
@@ -481,14 +560,16 @@ func (p *proposal) fill(c *cell) {
 	for j := range p.layers {
 		l, excess := &p.layers[j], p.excess(c, j)
 		if j == 0 {
-			c.ways[0] = make([]wide, len(l.runs))
-			for i, x := range l.middle {
-				c.ways[0][i] = wideExp(c.cost(p.eta, x-excess))
+			c.ways[0] = make([]wide, len(l.places))
+			for i := range l.places {
+				if w := l.window(i, excess); w.has(0) {
+					c.ways[0][i] = wideExp(w.cost(p.eta, c, 0))
+				}
 			}
 		} else {
-			c.ways[j] = p.convolve(&p.layers[j-1], l, c.messages[j-1], excess, c)
+			c.ways[j] = p.convolve(j, c.messages[j-1], excess, c)
 		}
-		c.messages[j] = make([]wide, len(l.runs))
+		c.messages[j] = make([]wide, len(l.places))
 		for i, x := range c.ways[j] {
 			c.messages[j][i] = x.times(l.weight[i])
 		}
@@ -499,15 +580,63 @@ func (p *proposal) fill(c *cell) {
 	}
 }
 
+// A window is where the cut before one may be: middles of runs, and what the gap between costs.
+type window struct {
+	side      side
+	x         float64 // the middle that the gap wants
+	low, high float64 // of a run inside a bucket
+}
+
+// window returns the window of a place, for gaps that want so many records more than are between the targets.
+func (l *layer) window(i int, excess float64) window {
+	return window{l.places[i].side, l.middle[i] - excess, l.ends[i][0] - excess, l.ends[i][1] - excess}
+}
+
+// has tells whether a middle is in the window.
+func (w *window) has(middle float64) bool {
+	switch w.side {
+	case below:
+		return middle <= w.x
+	case above:
+		return middle > w.x
+	case inside:
+		return middle > w.low && middle <= w.high
+	}
+	return true
+}
+
+// cost returns the exponent of the gap from a middle in the window.
+func (w *window) cost(eta float64, c *cell, middle float64) float64 {
+	if w.side == inside {
+		return 0
+	}
+	return c.cost(eta, w.x-middle)
+}
+
+// among returns which of the first so many sorted middles are in the window: from … to−1.
+func (w *window) among(middle []float64, limit int) (from, to int) {
+	after := func(x float64) int { return sort.Search(limit, func(i int) bool { return middle[i] > x }) }
+	switch w.side {
+	case below:
+		return 0, after(w.x)
+	case above:
+		return after(w.x), limit
+	case inside:
+		return after(w.low), after(w.high)
+	}
+	return 0, limit
+}
+
 // all ways of a cell, with what its width may add.
 func (p *proposal) weightOf(c *cell) wide {
 	return c.total.times(wideExp(p.eta * float64(c.width()) / 2))
 }
 
-// convolve returns, for each run of a layer, the sum over the runs u of the layer before, as far as they may come before it, of messages[u]·exp(−η·|middle − middle_u − excess|), where a tail has
-// exponent 0 on one side. It is linear in the number of runs: those u whose gap is too large are a sum that falls from run to run; the others are a window.
-func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c *cell) []wide {
-	out := make([]wide, len(to.runs))
+// convolve returns, for each run of layer j, the sum over the runs u of the layer before, as far as they may come before it and are in its window, of messages[u]·exp(−η·|middle − middle_u − excess|), where a tail has
+// exponent 0 on one side. It is linear in the number of runs: those u whose gap is too large are a sum that falls from run to run; the others are a queue.
+func (p *proposal) convolve(j int, messages []wide, excess float64, c *cell) []wide {
+	from, to := &p.layers[j-1], &p.layers[j]
+	out := make([]wide, len(to.places))
 	one := wide{m: 1}
 	fall := func(on bool, i int) wide {
 		if on {
@@ -517,12 +646,23 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 	}
 	var many wide // of the first runs, as seen from the last of them
 	next := 0     // how many they are
-	// The window of the others: front holds, for each run from its start to mid, the sum from it to mid as seen from it; back that of the runs from mid on as seen from mid.
-	front, far := make([]wide, len(from.runs)), make([]wide, len(from.runs))
+	within := 0   // how many runs are before those that a run inside a bucket follows
+	// The queue of the others: front holds, for each run from its start to mid, the sum from it to mid as seen from it; back that of the runs from mid on as seen from mid.
+	front, far := make([]wide, len(from.places)), make([]wide, len(from.places))
 	var back, reach wide
 	start, mid, end := 0, 0, 0
 	for v := range out {
-		x, limit := to.middle[v]-excess, to.latest[v]
+		w, limit := to.window(v, excess), to.latest[v]
+		if w.side == inside {
+			for within < limit && from.middle[within] <= w.low {
+				within++
+			}
+			for ; within < limit && from.middle[within] <= w.high; within++ {
+				out[v] = out[v].plus(messages[within])
+			}
+			continue
+		}
+		x := w.x
 		for next < limit && from.middle[next] <= x {
 			if next > 0 {
 				many = many.times(fall(c.many, next-1))
@@ -531,7 +671,7 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 			next++
 		}
 		sum := wide{}
-		if next > 0 {
+		if next > 0 && w.side != above {
 			sum = many
 			if c.many {
 				sum = sum.times(wideExp(-p.eta * max(x-from.middle[next-1], 0)))
@@ -548,7 +688,7 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 			}
 			back = back.plus(messages[end].times(reach))
 		}
-		if mid <= start && start < end { // turn over: all of the window to the front
+		if mid <= start && start < end { // turn over: all of the queue to the front
 			mid, back = end, wide{}
 			for i := end - 1; i >= start; i-- {
 				front[i], far[i] = messages[i], fall(c.few, i)
@@ -558,12 +698,12 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 				}
 			}
 		}
-		if start < end {
-			window := front[start].plus(back.times(far[start]))
+		if start < end && w.side != below {
+			queue := front[start].plus(back.times(far[start]))
 			if c.few {
-				window = window.times(wideExp(-p.eta * max(from.middle[start]-x, 0)))
+				queue = queue.times(wideExp(-p.eta * max(from.middle[start]-x, 0)))
 			}
-			sum = sum.plus(window)
+			sum = sum.plus(queue)
 		}
 		out[v] = sum
 	}
@@ -572,9 +712,7 @@ func (p *proposal) convolve(from, to *layer, messages []wide, excess float64, c 
 
 // putOdds computes the integers that cells and the outside are drawn by, and returns what the outside and the cells weigh.
 func (p *proposal) putOdds(reach float64) (outside, inside wide) {
-	m := float64(len(p.layers))
-	orders, _ := math.Lgamma(m + 1)
-	outside = wideExp(m*math.Log(p.float(p.all)) - orders - p.eta*reach)
+	outside = wideExp(float64(len(p.layers))*math.Log(p.float(p.all)) - p.orders() - p.eta*reach)
 	for i := range p.cells {
 		inside = inside.plus(p.weightOf(&p.cells[i]))
 	}
@@ -608,22 +746,21 @@ func (p *proposal) draw() (d proposed, ok bool) {
 		return d, true
 	}
 	c := &p.cells[i]
-	d.inside, d.path = c, make([]run, m)
+	d.inside, d.path = c, make([]place, m)
 	// From the last cut to the first, each given the one after it.
-	x, limit, ways := 0., len(p.layers[m-1].runs), c.total
+	w, limit, ways := window{x: -p.excess(c, m)}, len(p.layers[m-1].places), c.total
 	for j := m - 1; j >= 0; j-- {
 		l := &p.layers[j]
-		x -= p.excess(c, j+1)
-		order := newOutward(l.middle[:limit], x)
-		k := p.sampler.Pick(1<<oddsBits, p.oddsOfRuns(l, c, j, order, x, ways))
-		if k == limit {
+		order := newOutward(l.middle, w, limit)
+		k := p.sampler.Pick(1<<oddsBits, p.oddsOfRuns(l, c, j, order, w, ways))
+		if k == order.len() {
 			return d, false
 		}
 		u := order.at(k)
-		d.path[j] = l.runs[u]
-		d.odds = append(d.odds, p.oddsOfRun(l, c, j, u, x, ways))
+		d.path[j] = l.places[u]
+		d.odds = append(d.odds, p.oddsOfRun(c, j, u, l.middle[u], w, ways))
 		if j > 0 {
-			x, limit, ways = l.middle[u], l.latest[u], c.ways[j][u]
+			w, limit, ways = l.window(u, p.excess(c, j)), l.latest[u], c.ways[j][u]
 		}
 	}
 	for j, r := range d.path {
@@ -649,7 +786,7 @@ func (p *proposal) ratio(d *proposed) (num, den *big.Int) {
 		}
 	}
 	for i := range d.path {
-		num.Mul(num, p.massOf(&d.path[i]).Big())
+		num.Mul(num, p.massOf(&d.path[i].run).Big())
 	}
 	den.Lsh(den, p.unit*m)
 	for _, odds := range d.odds {
@@ -658,60 +795,80 @@ func (p *proposal) ratio(d *proposed) (num, den *big.Int) {
 	return num.Lsh(num, oddsBits*uint(len(d.odds))), den
 }
 
-// oddsOfRun returns the integer by which a run of a layer is drawn, given the one after it, x being where the next gap wants the cut and ways the sum over all runs.
-func (p *proposal) oddsOfRun(l *layer, c *cell, j, u int, x float64, ways wide) uint64 {
-	return oddsOf(c.messages[j][u].times(wideExp(c.cost(p.eta, x-l.middle[u]))).over(ways))
+// oddsOfRun returns the integer by which a run of a layer is drawn, given the one after it, w being its window and ways the sum over all runs: 0 if there is no way to it.
+func (p *proposal) oddsOfRun(c *cell, j, u int, middle float64, w window, ways wide) uint64 {
+	if c.messages[j][u].m == 0 {
+		return 0
+	}
+	return oddsOf(c.messages[j][u].times(wideExp(w.cost(p.eta, c, middle))).over(ways))
 }
 
-func (p *proposal) oddsOfRuns(l *layer, c *cell, j int, order outward, x float64, ways wide) iter.Seq[uint64] {
+func (p *proposal) oddsOfRuns(l *layer, c *cell, j int, order outward, w window, ways wide) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		for k := range order.left + order.right {
-			if !yield(p.oddsOfRun(l, c, j, order.at(k), x, ways)) {
+		for k := range order.len() {
+			u := order.at(k)
+			if !yield(p.oddsOfRun(c, j, u, l.middle[u], w, ways)) {
 				return
 			}
 		}
 	}
 }
 
-// An outward is an order of sorted numbers by turns from the left and the right of a place between them.
-type outward struct{ left, right int }
+// An outward is an order of the indices of sorted numbers in a window, by turns from the left and the right of the place that it wants.
+type outward struct{ start, left, right int }
 
-func newOutward(sorted []float64, x float64) outward {
-	i := sort.Search(len(sorted), func(i int) bool { return sorted[i] > x })
-	return outward{i, len(sorted) - i}
+func newOutward(sorted []float64, w window, limit int) outward {
+	from, to := w.among(sorted, limit)
+	i := from + sort.Search(to-from, func(i int) bool { return sorted[from+i] > w.x })
+	return outward{from, i - from, to - i}
 }
 
-// at returns the index of the k-th in the order.
+func (o outward) len() int { return o.left + o.right }
+
+// at returns the k-th index in the order.
 func (o outward) at(k int) int {
-	both := min(o.left, o.right)
+	both, i := min(o.left, o.right), 0
 	switch {
 	case k < 2*both && k%2 == 0:
-		return o.left - 1 - k/2
+		i = o.left - 1 - k/2
 	case k < 2*both:
-		return o.left + k/2
+		i = o.left + k/2
 	case o.left > o.right:
-		return o.left - 1 - (k - both)
+		i = o.left - 1 - (k - both)
+	default:
+		i = o.left + (k - both)
 	}
-	return o.left + (k - both)
+	return o.start + i
 }
 
 // bound returns a lower bound of the score of cuts in these runs if N is in the cell, in units of 1/(2·den): what the middles of the gaps are off, less what records and numbers N may be off the middles.
-func (p *proposal) bound(c *cell, path []run) (gaps, slack exact.Uint128) {
+func (p *proposal) bound(c *cell, path []place) (gaps, slack exact.Uint128) {
 	slack = exact.Product(c.width(), p.den)
 	x, y := c.twice()
-	var last exact.Uint128 // den times twice the middle of a run's numbers of records before a cut
+	var last exact.Uint128 // den times twice the middle of a place's numbers of records before a cut
 	for j, part := range p.parts {
-		next := exact.Product(p.n, p.den).Shl(1)
+		all := exact.Product(p.n, p.den)
+		to := place{low: all, high: all}
 		if j < len(path) {
-			r := path[j]
-			next = exact.Product(r.before, p.den).Shl(1).Add(exact.Product(r.records, p.den))
-			slack = slack.Add(exact.Product(r.records, p.den).Shl(1))
+			to = path[j]
 		}
-		have, want := next, last.Add(exact.Product(part, x)).Add(exact.Product(part, y)) // the gap is next − last
-		if want.Less(have) && c.many || have.Less(want) && c.few {
-			gaps = gaps.Add(distance(have, want))
+		have, want, spread := to.low.Add(to.high), last.Add(exact.Product(part, x)).Add(exact.Product(part, y)), to.high.Sub(to.low) // the gap is have − last
+		off := distance(have, want)
+		switch {
+		case to.side == inside: // the gap is as wanted, somewhere in the place
+			if off.Less(spread) { // but for the rounding of float64
+				off = spread
+			}
+			slack = slack.Add(off)
+		case to.side == below && have.Less(want), to.side == above && want.Less(have): // by the rounding of float64 alone
+			slack = slack.Add(off)
+		case want.Less(have) && c.many, have.Less(want) && c.few:
+			gaps = gaps.Add(off)
 		}
-		last = next
+		if to.side == around {
+			slack = slack.Add(spread).Add(spread)
+		}
+		last = have
 	}
 	return gaps, slack
 }

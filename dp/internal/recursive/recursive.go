@@ -35,6 +35,7 @@ type Problem struct {
 	Edges         bool     // the prior weight outside of a node's range goes to its ends, instead of nowhere
 	Draws         int      // how many of the quantiles are drawn at most; the others are read from straight lines over the prior's weight between those. 0 means all
 	Joint         bool     // a node draws its quantiles together, with all of its share; then arity is at most MaxJoint+1, and there are no edges
+	Buckets       bool     // a node without children that draws jointly draws buckets, whose records may be divided in any way, and a cut within each: for where only an answer's bucket matters
 	Priors        []Prior  // one for each quantile, instead of Weights for all of them; nil for none, as for Joint
 }
 
@@ -308,7 +309,7 @@ func (v *solver) solve(a, b uint64, from, to int, lo, hi int64, level int) {
 	}
 	js := drawn(nil, from, to, v.arity)
 	if v.Joint {
-		v.sampleJoint(a, b, js, lo, hi, level)
+		v.sampleJoint(a, b, js, lo, hi, level, v.Buckets && len(js) == to-from)
 	} else {
 		for _, j := range js {
 			v.weigh(j, a, b)
@@ -495,8 +496,7 @@ func (v *solver) tile(a, b uint64) {
 		walk(left)
 		walk(right)
 	}
-	first := sort.Search(len(v.Counts), func(i int) bool { return uint64(v.Counts[i].Bucket) >= a>>v.Levels })
-	for i := first; i < len(v.Counts); i++ {
+	for i := v.countAt(a); i < len(v.Counts); i++ {
 		c := v.Counts[i]
 		start := uint64(c.Bucket) << v.Levels
 		if start >= b {
@@ -510,6 +510,34 @@ func (v *solver) tile(a, b uint64) {
 		}
 	}
 	v.blocks = append(blocks, block{start: at, end: b + 1, before: before})
+}
+
+// tileBuckets sets blocks to the tiling of the cuts a to b by buckets: of each with records its cells in [a, b), and between them what has none. The last block is as that of tile.
+func (v *solver) tileBuckets(a, b uint64) {
+	at, before, first := a, uint64(0), v.recordsBefore(a)
+	blocks := v.blocks[:0]
+	for i := v.countAt(a); i < len(v.Counts); i++ {
+		bucket := uint64(v.Counts[i].Bucket)
+		start, end := max(bucket<<v.Levels, a), min((bucket+1)<<v.Levels, b)
+		if start >= b {
+			break
+		}
+		records := v.recordsBefore(end) - first - before
+		if records == 0 {
+			continue
+		}
+		if at < start {
+			blocks = append(blocks, block{start: at, end: start, before: before})
+		}
+		blocks = append(blocks, block{start: start, end: end, before: before, records: records})
+		at, before = end, before+records
+	}
+	v.blocks = append(blocks, block{start: at, end: b + 1, before: before})
+}
+
+// countAt returns the index of the first count of the bucket with a cut or of one behind it.
+func (v *solver) countAt(z uint64) int {
+	return sort.Search(len(v.Counts), func(i int) bool { return uint64(v.Counts[i].Bucket) >= z>>v.Levels })
 }
 
 // divide returns the halves of a block with records and more than one cell. The first time, each record goes to either half by a fair coin; from then on, and for
