@@ -2,6 +2,7 @@ package dp
 
 import (
 	"math"
+	"slices"
 
 	"github.com/quietile/quietile/dp/exact"
 	"github.com/quietile/quietile/dp/internal/adaptive"
@@ -40,7 +41,24 @@ func (o Options) histograms(buckets int) *adaptive.Problem {
 		p.Bins = o.binsOf(p.Rounds)
 	}
 	p.Shares = o.Estimator.shares(p.Rounds)
+	if o.Estimator.spikes {
+		p.SpikeBins, p.Shares = adaptive.MaxSpikeBins, withSpikes(p.Shares, p.Rounds)
+	}
 	return p
+}
+
+// withSpikes returns shares of the same proportions as those of so many rounds, nil for equal ones, and a last one that is a fifth of all: found by trying, on records of many shapes.
+func withSpikes(shares []uint64, rounds int) []uint64 {
+	if shares == nil {
+		shares = slices.Repeat([]uint64{1}, rounds)
+	}
+	sum := uint64(0)
+	more := make([]uint64, rounds, rounds+1)
+	for i, s := range shares {
+		more[i] = 4 * s
+		sum += s
+	}
+	return append(more, sum)
 }
 
 // rounds returns how many rounds adaptive histograms on so many buckets have without a number of their own.

@@ -46,7 +46,7 @@ func TestAdaptiveHistogramsSeeRecordsThroughNoiseAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"adaptive", "adaptive:rounds=7", "adaptive:bins=30,power=0"} {
+	for _, name := range []string{"adaptive", "adaptive:rounds=7", "adaptive:bins=30,power=0", "adaptive:spikes"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)
@@ -103,9 +103,14 @@ func TestAdaptiveHistogramsSpendWhatOptionsSay(t *testing.T) {
 	f("adaptive:rounds=2", Options{NanoRho: 3e9, Contributions: 2}, "[variance 2 variance 1]")
 	f("adaptive:rounds=2", Options{NanoRho: 12e9, Contributions: 2, Neighbours: ReplaceOne}, "[variance 2 variance 1]")
 	f("adaptive:rounds=2", Options{NanoRho: 6e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[variance 1/2 variance 1/4 variance 1/6]")
+	// A fifth of what is left for the answers is for spikes.
+	f("adaptive:rounds=2,spikes", Options{Epsilon: 15e9}, "[scale 1/4 scale 1/8 scale 1/3]")
+	f("adaptive:rounds=2,power=0,spikes", Options{Epsilon: 5e9, Contributions: 3}, "[scale 3/2 scale 3]")
+	f("adaptive:rounds=2,spikes", Options{NanoRho: 30e9, Neighbours: ReplaceOne}, "[variance 1/4 variance 1/8 variance 1/3]")
+	f("adaptive:rounds=2,spikes", Options{Epsilon: 30e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[scale 1/4 scale 1/8 scale 1/3 scale 1/15]")
 }
 
-// Auto rehearses adaptive histograms of two rounds only where they are not those without a number of rounds.
+// Auto rehearses adaptive histograms of two rounds, with and without spikes, only where they are not those without a number of rounds.
 func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
 	f := func(records uint64, want int) {
 		t.Helper()
@@ -123,8 +128,8 @@ func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
 			t.Errorf("%d records: adaptive histograms are rehearsed %d times, want %d: %v", records, got, want, all)
 		}
 	}
-	f(1000, 2)
-	f(1<<30, 1)
+	f(1000, 4)
+	f(1<<30, 2)
 }
 
 // Intervals hold where records lie in few buckets, at the ends of the grid too, and where there are none.
@@ -218,7 +223,7 @@ func TestAdaptiveHistogramsNeverFailOnceValidated(t *testing.T) {
 	loss := func() int64 { return min(1+random.Int64N(1<<random.IntN(41)), maxEpsilon) }
 	valid := 0
 	for i := range 20_000 {
-		e := Estimator{kind: adaptiveKind, rounds: random.IntN(17), power: 1}
+		e := Estimator{kind: adaptiveKind, rounds: random.IntN(17), power: 1, spikes: random.IntN(2) == 0}
 		if random.IntN(2) == 0 {
 			e.power = random.Float64()*8 - 4
 		}

@@ -13,9 +13,10 @@ import (
 // An Estimator is a way to answer quantiles, with its parameters, which are public. The zero value is "recursive".
 type Estimator struct {
 	kind      kind
-	arity     int // of recursive, where 0 means 2, and of joint, where it means as few levels as there can be
-	draws     int // of joint; 0 means all
-	edges     bool
+	arity     int     // of recursive, where 0 means 2, and of joint, where it means as few levels as there can be
+	draws     int     // of joint; 0 means all
+	edges     bool    // of recursive
+	spikes    bool    // of adaptive
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
 	power     float64 // of recursive, joint, tree and adaptive
@@ -48,21 +49,23 @@ type parameter struct {
 	name  string
 	least int // of a whole number
 	most  int
-	whole func(e *Estimator) *int // where the number is, nil if it is none
+	whole func(e *Estimator) *int  // where the number is, nil if it is none
+	flag  func(e *Estimator) *bool // where it is noted that the name stands there, nil if it has a value
 }
 
 var (
-	arity     = parameter{"arity", 2, 64, func(e *Estimator) *int { return &e.arity }}
-	jointly   = parameter{"arity", 2, recursive.MaxJoint + 1, func(e *Estimator) *int { return &e.arity }}
-	draws     = parameter{"draws", 2, 1024, func(e *Estimator) *int { return &e.draws }}
-	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }}
-	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }}
-	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }}
-	few       = parameter{"bins", 2, adaptive.MaxBins, func(e *Estimator) *int { return &e.bins }}
-	rounds    = parameter{"rounds", 1, adaptive.MaxRounds, func(e *Estimator) *int { return &e.rounds }}
-	width     = parameter{"width", 1, 1 << 40, func(e *Estimator) *int { return &e.width }}
+	arity     = parameter{"arity", 2, 64, func(e *Estimator) *int { return &e.arity }, nil}
+	jointly   = parameter{"arity", 2, recursive.MaxJoint + 1, func(e *Estimator) *int { return &e.arity }, nil}
+	draws     = parameter{"draws", 2, 1024, func(e *Estimator) *int { return &e.draws }, nil}
+	branching = parameter{"branching", 2, 1024, func(e *Estimator) *int { return &e.branching }, nil}
+	height    = parameter{"height", 2, 24, func(e *Estimator) *int { return &e.height }, nil}
+	bins      = parameter{"bins", 2, 1 << 20, func(e *Estimator) *int { return &e.bins }, nil}
+	few       = parameter{"bins", 2, adaptive.MaxBins, func(e *Estimator) *int { return &e.bins }, nil}
+	rounds    = parameter{"rounds", 1, adaptive.MaxRounds, func(e *Estimator) *int { return &e.rounds }, nil}
+	width     = parameter{"width", 1, 1 << 40, func(e *Estimator) *int { return &e.width }, nil}
 	power     = parameter{name: "power"}
-	edges     = parameter{name: "edges"}
+	edges     = parameter{name: "edges", flag: func(e *Estimator) *bool { return &e.edges }}
+	spikes    = parameter{name: "spikes", flag: func(e *Estimator) *bool { return &e.spikes }}
 )
 
 // estimators are the kinds with their names and parameters, in the order in which they print.
@@ -76,14 +79,14 @@ var estimators = []struct {
 	{independentKind, "independent", nil},
 	{treeKind, "tree", []parameter{branching, height, power, bins}},
 	{densityKind, "density", []parameter{bins}},
-	{adaptiveKind, "adaptive", []parameter{rounds, few, power}},
+	{adaptiveKind, "adaptive", []parameter{rounds, few, power, spikes}},
 	{sliceKind, "slice", []parameter{width}},
 	{autoKind, "auto", nil},
 }
 
 // estimatorHelp is what a wrong description is told.
 const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33, power and draws=2 to 1024, " +
-	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, adaptive, with rounds=1 to 16, bins=2 to 1024 and power, and slice, with width=1 to 1099511627776"
+	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, adaptive, with rounds=1 to 16, bins=2 to 1024, power and spikes, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
 //
@@ -103,6 +106,7 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	adaptive                      noisy counts of a few bins, then of others where those showed records, and so on (docs/proofs/adaptive.md)
 //	adaptive:rounds=3,bins=16     three times of at most so many; without numbers, as many as suit Options.Records and find single buckets
 //	adaptive:power=0              with shares of the rounds as above; the default is 1
+//	adaptive:spikes               and at last of every bucket, for a fifth of the budget, to find those with many more records than their neighbours
 //	slice                         each quantile in a slice of the records around a noisy rank, for quantiles that are far apart (docs/proofs/slice.md)
 //	slice:width=500               of so many records on either side
 //	independent                   each of m quantiles on all records with ε/m; at most 100 quantiles
@@ -132,7 +136,7 @@ func ParseEstimator(s string) (Estimator, error) {
 			}
 			seen[key] = true
 			for _, p := range known.parameters {
-				if p.name == key && hasValue == (key != edges.name) {
+				if p.name == key && hasValue == (p.flag == nil) {
 					if err := p.set(&e, text); err != nil {
 						return e, fmt.Errorf("%w: estimator %q: %w", ErrOptions, s, err)
 					}
@@ -167,13 +171,13 @@ func (p parameter) set(e *Estimator, text string) error {
 			return fmt.Errorf("%s %q is not a whole number from %d to %d", p.name, text, p.least, p.most)
 		}
 		*p.whole(e) = n
-	case p.name == power.name:
+	case p.flag != nil:
+		*p.flag(e) = true
+	default: // power
 		var err error
 		if e.power, err = strconv.ParseFloat(text, 64); err != nil || !(e.power >= -4 && e.power <= 4) {
 			return fmt.Errorf("power %q is not a number from -4 to 4", text)
 		}
-	default:
-		e.edges = true
 	}
 	return nil
 }
@@ -203,7 +207,7 @@ func (e Estimator) String() string {
 				fields = append(fields, fmt.Sprintf("%s=%d", p.name, *p.whole(&e)))
 			case p.name == power.name && e.power != e.usualPower():
 				fields = append(fields, "power="+strconv.FormatFloat(e.power, 'g', -1, 64))
-			case p.name == edges.name && e.edges:
+			case p.flag != nil && *p.flag(&e):
 				fields = append(fields, p.name)
 			}
 		}

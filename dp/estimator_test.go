@@ -43,6 +43,8 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("adaptive", "adaptive")
 	f("adaptive:power=1", "adaptive")
 	f("adaptive:bins=16,rounds=3,power=0", "adaptive:rounds=3,bins=16,power=0")
+	f("adaptive:spikes", "adaptive:spikes")
+	f("adaptive:spikes,power=0,rounds=2,bins=9", "adaptive:rounds=2,bins=9,power=0,spikes")
 	f("slice", "slice")
 	f("slice:width=100", "slice:width=100")
 }
@@ -62,6 +64,10 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"density:branching=3":          "there are",
 		"adaptive:rounds=17":           `rounds "17"`,
 		"adaptive:bins=1025":           `bins "1025"`,
+		"adaptive:spikes=1":            "there are",
+		"adaptive:spikes,spikes":       "spikes stands twice",
+		"tree:spikes":                  "there are",
+		"recursive:spikes":             "there are",
 		"tree:branching=x":             `branching "x"`,
 		"tree:arity=2":                 "there are",
 		"recursive:arity=1":            `arity "1"`,
@@ -289,7 +295,7 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50", "adaptive", "adaptive:rounds=5,bins=20"} {
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50", "adaptive", "adaptive:rounds=5,bins=20", "adaptive:spikes"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)
@@ -451,6 +457,7 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	}
 	f("adaptive", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("adaptive:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
+	f("adaptive:spikes", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})
 	f("slice:width=200", 300, Options{Epsilon: 2e9, Confidence: 0.9, Records: 14_000})
 	f("independent", 300, Options{Epsilon: 1e9, Confidence: 0.9, ConfidenceShare: 0.5, Neighbours: ReplaceOne})

@@ -48,7 +48,7 @@ how far its rank is from the quantile's.`,
 	f.Float64Var(&confidence, "confidence", 0, "give an interval for the rank error of each answer; all hold with this probability, such as 0.95")
 	f.Float64Var(&share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")
 	f.StringVar(&window, "window", "latest", "latest, or a time inside the window")
-	f.StringVar(&estimator, "estimator", "", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, adaptive:rounds=3,bins=16, independent (default recursive)")
+	f.StringVar(&estimator, "estimator", "", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, adaptive:rounds=3,bins=16,spikes, independent (default recursive)")
 	f.StringVar(&prior, "prior", "", "uniform, cauchy:location=0,scale=1 and others, previous, proxy, dp-ftrl, curve (for tree and density) or public (default what the metric's declaration says, or proxy)")
 	f.DurationVar(&wait, "wait", 0, "how long to wait for the window to be sealed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -129,7 +129,7 @@ func newReleaseCommand() *cobra.Command {
 	flags.IntVar(&f.contributions, "contributions", 1, "rows that one unit has at most")
 	f.groups = addGroupFlags(cmd)
 	flags.StringVar(&f.prior, "prior", "", "uniform, cauchy:location=0,scale=1, half-cauchy:…, laplace:…, gaussian:…, log-uniform:min=0.001,max=1000, weights:…, release:0.5=37,…, each:…, or public:FILE, a dump of public records on the grid")
-	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, adaptive:rounds=3,bins=16, slice, independent")
+	flags.StringVar(&f.estimator, "estimator", "recursive", "auto, recursive, recursive:arity=4,power=0.5,edges, tree:branching=8,bins=512, density:bins=64, adaptive:rounds=3,bins=16,spikes, slice, independent")
 	flags.Uint64Var(&f.records, "n-hint", 0, "about how many rows there are, if that is public: helps auto to choose, and says how wide slices are (default 10000)")
 	flags.Float64Var(&f.confidence, "confidence", 0, "give an interval for the rank error of each answer; all of a release, with --by all of a group, hold with this probability, such as 0.95")
 	flags.Float64Var(&f.share, "confidence-share", 0, "with --confidence: the share of --epsilon that measures rank errors; tree and density need none (default 0.1)")

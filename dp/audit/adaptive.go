@@ -21,6 +21,8 @@ func adaptiveCases() []Case {
 		adaptiveCase(adaptive.Problem{Weights: []uint64{5, 1, 1, 2}, Bins: 3, Rounds: 2, Shares: []uint64{1, 3}}, 2, 2, 2),
 		adaptiveCase(adaptive.Problem{Weights: []uint64{1}, Bins: 2, Rounds: 2}, 1, 1, 3),
 		pair(adaptiveCase(adaptive.Problem{Weights: []uint64{1, 1, 1, 1, 1, 1}, Bins: 2, Rounds: 2}, 1, 1, -1), []uint64{0, 0, 0, 0, 0, 0}, []uint64{0, 0, 0, 0, 1, 0}),
+		adaptiveCase(adaptive.Problem{Weights: []uint64{1, 1, 1}, Bins: 2, Rounds: 2, SpikeBins: 3, Shares: []uint64{4, 8, 3}}, 1, 1, 2),
+		adaptiveCase(adaptive.Problem{Weights: []uint64{1, 2, 1, 1}, Bins: 2, Rounds: 1, SpikeBins: 3}, 2, 2, 2), // bins for spikes are made of the first round
 		measuredAdaptiveCase(adaptive.Problem{Weights: []uint64{1, 1, 1}, Bins: 2, Rounds: 2}, []int64{noisytree.Unit / 4, noisytree.Unit / 2}, 1, 1, 1, 2),
 	}
 }
@@ -29,6 +31,9 @@ func adaptiveCases() []Case {
 func adaptiveCase(p adaptive.Problem, epsilon int64, contributions, records int) Case {
 	p.Epsilon, p.Contributions = epsilon*noisytree.Unit, uint64(contributions)
 	setting := fmt.Sprintf("%d rounds, %d bins", p.Rounds, p.Bins)
+	if p.SpikeBins > 0 {
+		setting += fmt.Sprintf(", %d for spikes", p.SpikeBins)
+	}
 	if p.Shares != nil {
 		setting += fmt.Sprintf(", shares %v", p.Shares)
 	}

@@ -24,18 +24,23 @@ func TestAdaptiveHistogramsLoseAllOfTheirEpsilon(t *testing.T) {
 			t.Errorf("%s: loss %v where %v was claimed, on %s", row.Setting, row.Worst, row.Epsilon, row.Data)
 		}
 	}
-	p := adaptive.Problem{Weights: []uint64{1, 1, 1, 1}, Bins: 2, Rounds: 2, Epsilon: noisytree.Unit, Contributions: 1}
-	second := map[string]bool{}
-	if _, err := Enumerate(func(s exact.Sampler) []uint64 {
-		rounds := adaptive.Measure(&p, windowOf(s, 0, 2, map[noisyCount][]*big.Float{}))
-		second[fmt.Sprint(rounds[1].Edges)] = true
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	f := func(p adaptive.Problem, least int) {
+		t.Helper()
+		p.Bins, p.Epsilon, p.Contributions = 2, noisytree.Unit, 1
+		second := map[string]bool{}
+		if _, err := Enumerate(func(s exact.Sampler) []uint64 {
+			rounds := adaptive.Measure(&p, windowOf(s, 0, 2, map[noisyCount][]*big.Float{}))
+			second[fmt.Sprint(rounds[1].Edges)] = true
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(second) < least {
+			t.Errorf("second rounds have the bins %v only", second)
+		}
 	}
-	if len(second) < 3 {
-		t.Errorf("second rounds have the bins %v only", second)
-	}
+	f(adaptive.Problem{Weights: []uint64{1, 1, 1, 1}, Rounds: 2}, 3)
+	f(adaptive.Problem{Weights: []uint64{1, 2, 1, 1}, Rounds: 1, SpikeBins: 3}, 2)
 }
 
 // again is a sampler whose noise of each round is that of the first.
@@ -77,7 +82,7 @@ func TestWrongAdaptiveHistogramsAreRefused(t *testing.T) {
 		p.Contributions = 1
 		return adaptive.Measure(p, s)
 	})
-	f("bins made of exact counts", p, 1, math.Inf(1), func(p *adaptive.Problem, s exact.NoiseSampler) []adaptive.Round {
+	exactly := func(p *adaptive.Problem, s exact.NoiseSampler) []adaptive.Round {
 		follow := *p
 		follow.Weights = []uint64{1, 1, 1, 1}
 		for _, c := range p.Counts {
@@ -90,6 +95,18 @@ func TestWrongAdaptiveHistogramsAreRefused(t *testing.T) {
 			}
 		}
 		return rounds
+	}
+	f("bins made of exact counts", p, 1, math.Inf(1), exactly)
+	f("spikes not paid for", p, 1, 1.25, func(p *adaptive.Problem, s exact.NoiseSampler) []adaptive.Round {
+		free := *p // a round of all buckets, with a quarter of ε beside all of it
+		free.Bins, free.Rounds, free.Epsilon = len(p.Weights), 1, p.Epsilon/4
+		return append(adaptive.Measure(p, s), adaptive.Measure(&free, s)...)
+	})
+	f("spikes in bins made of exact counts", adaptive.Problem{Weights: []uint64{1, 1, 1, 1}, Bins: 2, Rounds: 1}, 1, math.Inf(1), func(p *adaptive.Problem, s exact.NoiseSampler) []adaptive.Round {
+		p.Epsilon /= 2
+		spikes := *p
+		spikes.Bins = 3
+		return append(adaptive.Measure(p, s), exactly(&spikes, s)...)
 	})
 	f("noise used twice", adaptive.Problem{Weights: []uint64{1, 1}, Bins: 2, Rounds: 2}, 1, math.Inf(1), func(p *adaptive.Problem, s exact.NoiseSampler) []adaptive.Round {
 		w := s.(*window)
@@ -102,7 +119,7 @@ func TestWrongAdaptiveHistogramsAreRefused(t *testing.T) {
 func TestGaussianAdaptiveHistogramsKeepTheirConcentratedPromise(t *testing.T) {
 	f := func(p adaptive.Problem, claimed float64, x, y []uint64, keeps bool) {
 		t.Helper()
-		p.Noise, p.Weights, p.Bins, p.Rounds = noisytree.Gaussian, []uint64{1, 2}, 2, 2
+		p.Noise, p.Weights, p.Bins, p.Rounds = noisytree.Gaussian, []uint64{1, 2}, 2, 2-p.SpikeBins/2
 		known := map[noisyCount][]*big.Float{}
 		law := func(records []uint64) Law {
 			l, err := Enumerate(func(s exact.Sampler) []uint64 {
@@ -135,6 +152,7 @@ func TestGaussianAdaptiveHistogramsKeepTheirConcentratedPromise(t *testing.T) {
 	const u = noisytree.Unit
 	f(adaptive.Problem{Rho: u, Contributions: 1}, 1, []uint64{0, 1}, []uint64{1, 1}, true)
 	f(adaptive.Problem{Rho: u, Contributions: 1, Shares: []uint64{1, 3}}, 1, []uint64{0, 0}, []uint64{0, 1}, true)
+	f(adaptive.Problem{Rho: u, Contributions: 1, Shares: []uint64{4, 1}, SpikeBins: 2}, 1, []uint64{1, 0}, []uint64{1, 1}, true)
 	f(adaptive.Problem{Rho: 2 * u, Contributions: 1}, 1, []uint64{0, 1}, []uint64{1, 1}, false)
 	f(adaptive.Problem{Rho: u, Contributions: 1}, 1, []uint64{0, 1}, []uint64{2, 1}, false)
 }

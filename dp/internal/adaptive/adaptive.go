@@ -5,6 +5,7 @@
 package adaptive
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -17,8 +18,9 @@ import (
 
 // Bounds of a [Problem].
 const (
-	MaxRounds = 16
-	MaxBins   = 1024
+	MaxRounds    = 16
+	MaxBins      = 1024
+	MaxSpikeBins = 1 << 13
 )
 
 // ErrProblem is wrapped by the errors of [Problem.Check].
@@ -30,10 +32,11 @@ type Problem struct {
 	Counts        []tree.Count // buckets ascending; buckets left out are empty; records sum to less than 2⁶⁴
 	Bins          int          // of a round, at most: between 2 and [MaxBins]
 	Rounds        int          // between 1 and [MaxRounds]
+	SpikeBins     int          // bins, at most, of one more round, which finds buckets with many more records than their neighbours: between 2 and [MaxSpikeBins], or 0 for no such round
 	Noise         tree.Kind    // Laplace or Gaussian
 	Epsilon       int64        // of all rounds with Laplace noise, in billionths, at least one for each and at most 1000·[tree.Unit]
 	Rho           int64        // of all rounds with Gaussian noise, likewise
-	Shares        []uint64     // of ε or ρ, by round: as many as those, positive, with a sum below 2³²; nil for equal ones
+	Shares        []uint64     // of ε or ρ, by round, that of spikes last: as many as those, positive, with a sum below 2³²; nil for equal ones
 	Contributions uint64       // records that one privacy unit contributes at most, positive
 }
 
@@ -44,13 +47,23 @@ func (p *Problem) Check() error {
 		return fmt.Errorf("%w: %d bins is not in [2, %d]", ErrProblem, p.Bins, MaxBins)
 	case p.Rounds < 1 || p.Rounds > MaxRounds:
 		return fmt.Errorf("%w: %d rounds is not in [1, %d]", ErrProblem, p.Rounds, MaxRounds)
-	case p.Shares != nil && len(p.Shares) != p.Rounds:
-		return fmt.Errorf("%w: %d shares for %d rounds", ErrProblem, len(p.Shares), p.Rounds)
+	case p.SpikeBins != 0 && (p.SpikeBins < 2 || p.SpikeBins > MaxSpikeBins):
+		return fmt.Errorf("%w: %d bins for spikes is neither 0 nor in [2, %d]", ErrProblem, p.SpikeBins, MaxSpikeBins)
+	case p.Shares != nil && len(p.Shares) != p.measured():
+		return fmt.Errorf("%w: %d shares for %d rounds", ErrProblem, len(p.Shares), p.measured())
 	}
 	// What divides a loss among the levels of a tree divides it among rounds, and needs the same of it.
 	return (&tree.Problem{
-		Buckets: 1 << p.Rounds, Branching: 2, Unrooted: true, Noise: p.Noise, Epsilon: p.Epsilon, Rho: p.Rho, Shares: p.Shares, Contributions: p.Contributions,
+		Buckets: 1 << p.measured(), Branching: 2, Unrooted: true, Noise: p.Noise, Epsilon: p.Epsilon, Rho: p.Rho, Shares: p.Shares, Contributions: p.Contributions,
 	}).Check()
+}
+
+// measured returns the number of rounds, that of spikes among them.
+func (p *Problem) measured() int {
+	if p.SpikeBins > 0 {
+		return p.Rounds + 1
+	}
+	return p.Rounds
 }
 
 // A Round is a noisy histogram.
@@ -69,7 +82,7 @@ func (r *Round) sum() float64 {
 	return sum
 }
 
-// Measure returns the rounds, each on bins that the ones before it make. It is the only part of a release that sees the data. It panics if [Problem.Check] returns an error.
+// Measure returns the rounds, that of spikes last, each on bins that the ones before it make. It is the only part of a release that sees the data. It panics if [Problem.Check] returns an error.
 func Measure(p *Problem, s exact.NoiseSampler) []Round {
 	if err := p.Check(); err != nil {
 		panic(err)
@@ -78,10 +91,7 @@ func Measure(p *Problem, s exact.NoiseSampler) []Round {
 	public.Counts = nil
 	f := newFit(&public)
 	for i, loss := range p.losses() {
-		if i > 0 {
-			f.solve()
-		}
-		f.add(measure(p, f.bins(), loss, s))
+		f.add(measure(p, f.next(i), loss, s))
 	}
 	return f.rounds
 }
@@ -93,7 +103,7 @@ func (p *Problem) losses() []int64 {
 		loss = p.Rho
 	}
 	if shares == nil {
-		shares = slices.Repeat([]uint64{1}, p.Rounds)
+		shares = slices.Repeat([]uint64{1}, p.measured())
 	}
 	return tree.Divide(loss, shares)
 }
@@ -126,11 +136,15 @@ func measure(p *Problem, edges []int, loss int64, s exact.NoiseSampler) Round {
 func Release(p *Problem, s exact.NoiseSampler) *Fit {
 	public := *p
 	public.Counts = nil
-	f := newFit(&public)
-	for _, r := range Measure(p, s) {
+	f, rounds := newFit(&public), Measure(p, s)
+	for _, r := range rounds[:p.Rounds] {
 		f.add(r)
 	}
 	f.solve()
+	if p.SpikeBins > 0 {
+		f.spikes = f.find(rounds[p.Rounds])
+		f.solve()
+	}
 	return f
 }
 
@@ -146,20 +160,36 @@ const (
 	maxSweeps = 30
 	// limit bounds the exponents of a bin, so that products of one for each round stay within float64.
 	limit = 30
+	// A bin is a spike if its count is by more than so many deviations of the noise above the distribution. By noise alone fewer than one of 2¹³ Laplace counts is, on average, and next to none of as many Gaussian ones.
+	prominence = 6
+	// A count that was chosen for being high has noise that is rather high, and is taken for so many deviations less.
+	excess = 2
+	// So many spikes are taken at most, which bounds the time. Errors with 1024, and with all, were the same.
+	maxSpikes = 256
 )
 
 // A Fit is a distribution that was made of noisy counts and public numbers alone, so that any number of answers can be read from it at no further privacy loss.
 //
-// It is the x that makes Σ x·ln(x/prior) + Σ (count − x of the bin)²·σ̄/(2·stiffness·σ²) least, of those that add up to the estimated number of records; σ² is the variance of a count, σ̄ the least deviation
-// of a round. A number added to all counts of a round changes nothing then, and makes them add up to the records too. So x is the prior's weight times exp(θ) of each bin that it is in, times a factor for all, and
-// θ = (count − x of the bin)·σ̄/(stiffness·σ²): one bin after the other gets the θ for which that is so.
+// It is the x that makes Σ x·ln(x/prior) + Σ (count − x of the bin)²·σ̄/(2·stiffness·σ²) least, of those that add up to the estimated number of records. The second sum goes over the bins of all rounds but that of
+// spikes, and over the spikes; σ² is the variance of a count, σ̄ the least deviation of those rounds. A number added to all counts of a round changes nothing then, and makes them add up to the records too. So x is the
+// prior's weight times exp(θ) of each bin and of the spike that it is in, times a factor for all, and θ = (count − x of the bin)·σ̄/(stiffness·σ²): one after the other gets the θ for which that is so.
 type Fit struct {
 	problem *Problem
-	before  []uint64 // the prior's weight before each bucket, and of all
-	rounds  []Round
+	before  []uint64    // the prior's weight before each bucket, and of all
+	rounds  []Round     // without that of spikes
 	theta   [][]float64 // by round and bin
-	edges   []int       // of atoms, buckets that no round's bins divide: atom i is from edges[i] to before edges[i+1]
-	mass    []float64   // records of each atom
+	spikes  []spike
+	edges   []int     // of atoms, buckets that neither a round's bins nor a spike divides: atom i is from edges[i] to before edges[i+1]
+	mass    []float64 // records of each atom
+}
+
+// A spike is a bin that counts far more records than the rounds before let expect. It becomes an atom.
+type spike struct {
+	from, to  int     // buckets
+	atom      int     // that it is, once the atoms have been made
+	count     float64 // without the excess
+	deviation float64 // of the noise
+	theta     float64
 }
 
 func newFit(p *Problem) *Fit {
@@ -178,8 +208,27 @@ func (f *Fit) within(from, to int) float64 {
 // share returns the prior's probability of an atom.
 func (f *Fit) share(atom int) float64 { return f.within(f.edges[atom], f.edges[atom+1]) }
 
-// bins returns the edges of at most so many bins as the problem says, whose records are about as many each: by the distribution so far, and for a small share by the prior.
-func (f *Fit) bins() []int {
+// next returns the edges of the bins of a round, counted from 0, when those before have been added. The round of spikes has one for each bucket if it may have as many.
+func (f *Fit) next(round int) []int {
+	p := f.problem
+	if round == p.Rounds && len(p.Weights) <= p.SpikeBins {
+		edges := make([]int, len(p.Weights)+1)
+		for b := range edges {
+			edges[b] = b
+		}
+		return edges
+	}
+	if round > 0 {
+		f.solve()
+	}
+	if round == p.Rounds {
+		return f.bins(p.SpikeBins)
+	}
+	return f.bins(p.Bins)
+}
+
+// bins returns the edges of at most so many bins, whose records are about as many each: by the distribution so far, and for a small share by the prior.
+func (f *Fit) bins(most int) []int {
 	buckets := len(f.problem.Weights)
 	total := 0.0
 	for _, m := range f.mass {
@@ -188,8 +237,8 @@ func (f *Fit) bins() []int {
 	edges, next, below := []int{0}, 1, 0.0
 	for i, m := range f.mass {
 		share := (1-spare)*m/total + spare*f.share(i)
-		for ; next < f.problem.Bins && below+share >= float64(next)/float64(f.problem.Bins); next++ {
-			part := (float64(next)/float64(f.problem.Bins) - below) / share
+		for ; next < most && below+share >= float64(next)/float64(most); next++ {
+			part := (float64(next)/float64(most) - below) / share
 			at := part * f.share(i) // from the atom's start
 			// The edge of a bucket that is nearest in the prior.
 			from := f.edges[i]
@@ -210,6 +259,27 @@ func (f *Fit) bins() []int {
 func (f *Fit) add(r Round) {
 	f.rounds = append(f.rounds, r)
 	f.theta = append(f.theta, make([]float64, len(r.Counts)))
+}
+
+// find returns the spikes among the bins of a round, those with the highest counts if they are many. Only a bin within an atom can be one: of others the rounds before know more.
+func (f *Fit) find(r Round) []spike {
+	var spikes []spike
+	atom := 0
+	for bin, y := range r.Counts {
+		from, to := r.Edges[bin], r.Edges[bin+1]
+		for f.edges[atom+1] <= from {
+			atom++
+		}
+		if to > f.edges[atom+1] {
+			continue
+		}
+		x := f.mass[atom] * f.within(from, to) / f.share(atom)
+		if float64(y)-x > prominence*r.Deviation {
+			spikes = append(spikes, spike{from: from, to: to, count: float64(y) - excess*r.Deviation, deviation: r.Deviation})
+		}
+	}
+	slices.SortStableFunc(spikes, func(a, b spike) int { return cmp.Compare(b.count, a.count) })
+	return spikes[:min(len(spikes), maxSpikes)]
 }
 
 // records returns the estimated number of records, at least 1: the mean of the rounds' sums, weighted by their inverse variances.
@@ -239,6 +309,9 @@ func (f *Fit) prepare() [][]int {
 	for _, r := range f.rounds {
 		edges = append(edges, r.Edges...)
 	}
+	for _, s := range f.spikes {
+		edges = append(edges, s.from, s.to)
+	}
 	slices.Sort(edges)
 	f.edges = slices.Compact(edges)
 	f.mass = make([]float64, len(f.edges)-1)
@@ -255,13 +328,18 @@ func (f *Fit) prepare() [][]int {
 			}
 		}
 	}
+	for i := range f.spikes {
+		s := &f.spikes[i]
+		s.atom, _ = slices.BinarySearch(f.edges, s.from)
+		exponent[s.atom] += s.theta
+	}
 	for atom := range f.mass {
 		f.mass[atom] = f.share(atom) * math.Exp(exponent[atom])
 	}
 	return spans
 }
 
-// sweep gives every bin the θ that suits it, and returns by how many deviations of the noise a bin's records moved at most.
+// sweep gives every bin and spike the θ that suits it, and returns by how many deviations of the noise the records of one moved at most.
 func (f *Fit) sweep(spans [][]int, n float64) float64 {
 	least, moved := math.Inf(1), 0.0
 	for _, r := range f.rounds {
@@ -271,21 +349,31 @@ func (f *Fit) sweep(spans [][]int, n float64) float64 {
 		stiff, more := stiffness*r.Deviation*r.Deviation/least, (n-r.sum())/float64(len(r.Counts))
 		for bin, y := range r.Counts {
 			atoms := f.mass[spans[i][bin]:spans[i][bin+1]]
-			sum := 0.0
-			for _, m := range atoms {
-				sum += m
-			}
-			step := step(sum, float64(y)+more, f.theta[i][bin], stiff)
-			f.theta[i][bin] += step
-			factor := math.Exp(step)
-			for atom := range atoms {
-				atoms[atom] *= factor
-			}
-			moved = max(moved, math.Abs(factor-1)*sum/r.Deviation)
+			moved = max(moved, move(atoms, &f.theta[i][bin], float64(y)+more, stiff)/r.Deviation)
 		}
+	}
+	for i := range f.spikes {
+		s := &f.spikes[i]
+		stiff := stiffness * s.deviation * s.deviation / least
+		moved = max(moved, move(f.mass[s.atom:s.atom+1], &s.theta, s.count, stiff)/s.deviation)
 	}
 	f.scale(n)
 	return moved
+}
+
+// move gives a bin of these atoms the θ that suits its count, and returns how many records come or go.
+func move(atoms []float64, theta *float64, count, stiff float64) float64 {
+	sum := 0.0
+	for _, m := range atoms {
+		sum += m
+	}
+	step := step(sum, count, *theta, stiff)
+	*theta += step
+	factor := math.Exp(step)
+	for atom := range atoms {
+		atoms[atom] *= factor
+	}
+	return math.Abs(factor-1) * sum
 }
 
 // scale makes the masses add up to n.
@@ -389,9 +477,14 @@ func scatter(between, cuts []uint64, start, end, n uint64, s exact.Sampler) {
 
 // Work returns a bound of the steps that [Release] takes on so many buckets, some 50 ns each, whatever the data.
 func Work(p *Problem, buckets int) uint64 {
-	// A sweep visits each atom once for a round, and finds an exponent for each bin. Buckets are summed up, and what is non-empty of them is visited in each round.
-	const exponent, noise = 10, 20
-	bins, rounds := uint64(min(p.Bins, buckets)), uint64(p.Rounds)
-	sweep := rounds * bins * (rounds/8 + exponent)
-	return uint64(buckets)*(rounds+4) + rounds*(bins*noise+maxSweeps*sweep)
+	// A sweep visits each atom once for a round, and finds an exponent for each bin and spike. Buckets are summed up, and what is non-empty of them is visited in each round. The edge of a bin for spikes is found by
+	// halving.
+	const exponent, noise, edge = 10, 20, 5
+	bins, rounds, spikes := uint64(min(p.Bins, buckets)), uint64(p.Rounds), uint64(min(p.SpikeBins, maxSpikes, buckets))
+	sweep := func(spikes uint64) uint64 { return (rounds*bins+2*spikes)*rounds/8 + exponent*(rounds*bins+spikes) }
+	work := uint64(buckets)*(uint64(p.measured())+4) + rounds*(bins*noise+maxSweeps*sweep(0))
+	if spikes > 0 { // the fit before they are found, and that with them
+		work += uint64(min(p.SpikeBins, buckets))*(noise+edge) + maxSweeps*(sweep(0)+sweep(spikes))
+	}
+	return work
 }

@@ -39,15 +39,19 @@ func TestCheckNamesFieldAndValue(t *testing.T) {
 		change func(*Problem)
 		want   string
 	}{
-		"bins":          {func(p *Problem) { p.Bins = 1 }, "1 bins is not in [2, 1024]"},
-		"many bins":     {func(p *Problem) { p.Bins = 1025 }, "1025 bins"},
-		"rounds":        {func(p *Problem) { p.Rounds = 0 }, "0 rounds is not in [1, 16]"},
-		"many rounds":   {func(p *Problem) { p.Rounds = 17 }, "17 rounds"},
-		"shares":        {func(p *Problem) { p.Shares = []uint64{1, 2} }, "2 shares for 4 rounds"},
-		"share 0":       {func(p *Problem) { p.Shares = []uint64{1, 0, 1, 1} }, "share 0"},
-		"epsilon":       {func(p *Problem) { p.Epsilon = 3 }, "epsilon of 3 billionths"},
-		"rho":           {func(p *Problem) { p.Noise = tree.Gaussian }, "rho of 0 billionths"},
-		"contributions": {func(p *Problem) { p.Contributions = 0 }, "contributions 0"},
+		"bins":               {func(p *Problem) { p.Bins = 1 }, "1 bins is not in [2, 1024]"},
+		"many bins":          {func(p *Problem) { p.Bins = 1025 }, "1025 bins"},
+		"rounds":             {func(p *Problem) { p.Rounds = 0 }, "0 rounds is not in [1, 16]"},
+		"many rounds":        {func(p *Problem) { p.Rounds = 17 }, "17 rounds"},
+		"shares":             {func(p *Problem) { p.Shares = []uint64{1, 2} }, "2 shares for 4 rounds"},
+		"one for spikes":     {func(p *Problem) { p.SpikeBins = 1 }, "1 bins for spikes is neither 0 nor in [2, 8192]"},
+		"many for spikes":    {func(p *Problem) { p.SpikeBins = 8193 }, "8193 bins for spikes"},
+		"share of spikes":    {func(p *Problem) { p.SpikeBins, p.Shares = 2, []uint64{1, 2, 3, 4} }, "4 shares for 5 rounds"},
+		"nothing for spikes": {func(p *Problem) { p.SpikeBins, p.Epsilon = 2, 4 }, "epsilon of 4 billionths"},
+		"share 0":            {func(p *Problem) { p.Shares = []uint64{1, 0, 1, 1} }, "share 0"},
+		"epsilon":            {func(p *Problem) { p.Epsilon = 3 }, "epsilon of 3 billionths"},
+		"rho":                {func(p *Problem) { p.Noise = tree.Gaussian }, "rho of 0 billionths"},
+		"contributions":      {func(p *Problem) { p.Contributions = 0 }, "contributions 0"},
 	} {
 		p := spread(10)
 		c.change(p)
@@ -65,7 +69,7 @@ func TestRoundsSpendTheBudget(t *testing.T) {
 	_, s := seeded(t)
 	for _, noise := range []tree.Kind{tree.Laplace, tree.Gaussian} {
 		p := spread(100, 1, 2, 3)
-		p.Shares, p.Contributions = []uint64{1, 2, 3, 4}, 3
+		p.Shares, p.Contributions, p.Rounds, p.SpikeBins = []uint64{1, 2, 3, 4}, 3, 3, 50
 		if p.Noise = noise; noise == tree.Gaussian {
 			p.Epsilon, p.Rho = 0, tree.Unit
 		}
@@ -99,10 +103,23 @@ func TestRoundsCountTheirBins(t *testing.T) {
 			p.Weights[b] = 1 + random.Uint64N(1<<random.IntN(50))
 		}
 		p.Bins, p.Rounds, p.Epsilon = 2+random.IntN(12), 1+random.IntN(6), 900*tree.Unit // next to no noise
-		f := Release(p, s)
-		for i, r := range f.rounds {
-			if r.Edges[0] != 0 || r.Edges[len(r.Edges)-1] != buckets || len(r.Edges)-1 > p.Bins || len(r.Counts) != len(r.Edges)-1 || !slices.IsSorted(r.Edges) || len(slices.Compact(slices.Clone(r.Edges))) != len(r.Edges) {
-				t.Fatalf("round %d has the edges %v and %d counts, of %d buckets and %d bins", i, r.Edges, len(r.Counts), buckets, p.Bins)
+		if random.IntN(2) == 0 {
+			p.SpikeBins = 2 + random.IntN(80)
+		}
+		rounds := Measure(p, s)
+		if len(rounds) != p.measured() {
+			t.Fatalf("%d rounds, want %d", len(rounds), p.measured())
+		}
+		for i, r := range rounds {
+			most := p.Bins
+			if i == p.Rounds {
+				most = p.SpikeBins
+			}
+			if i == p.Rounds && buckets <= most && len(r.Counts) != buckets {
+				t.Fatalf("%d bins for spikes in %d buckets, want one for each", len(r.Counts), buckets)
+			}
+			if r.Edges[0] != 0 || r.Edges[len(r.Edges)-1] != buckets || len(r.Edges)-1 > most || len(r.Counts) != len(r.Edges)-1 || !slices.IsSorted(r.Edges) || len(slices.Compact(slices.Clone(r.Edges))) != len(r.Edges) {
+				t.Fatalf("round %d has the edges %v and %d counts, of %d buckets and %d bins", i, r.Edges, len(r.Counts), buckets, most)
 			}
 			for bin, y := range r.Counts {
 				want := uint64(0)
@@ -119,10 +136,10 @@ func TestRoundsCountTheirBins(t *testing.T) {
 	}
 }
 
-// The fit is where no bin wants to move: θ = (count − x)·σ̄/(stiffness·σ²), x = prior·exp(Σθ)·factor, and x adds up to the records.
+// The fit is where no bin and no spike wants to move: θ = (count − x)·σ̄/(stiffness·σ²), x = prior·exp(Σθ)·factor, and x adds up to the records.
 func TestFitIsWhereNothingMoves(t *testing.T) {
 	random, s := seeded(t)
-	for range 100 {
+	for i := range 100 {
 		var at []int
 		for range 2000 {
 			at = append(at, int(math.Abs(random.NormFloat64())*100)%1000)
@@ -132,7 +149,16 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 		for b := range p.Weights {
 			p.Weights[b] = 1 + random.Uint64N(100)
 		}
+		if i%2 == 0 {
+			p.SpikeBins, p.Shares = 1000, append(p.Shares, 3)
+			for _, c := range []int{3, 40, 41} {
+				p.Counts[c].Records += 2000
+			}
+		}
 		f := Release(p, s)
+		if found := len(f.spikes); i%2 == 0 && found < 2 || i%2 == 1 && found > 0 {
+			t.Fatalf("%d spikes", found)
+		}
 		spans, n := f.prepare(), f.records()
 		for range 100_000 {
 			if f.sweep(spans, n) < 1e-8 {
@@ -166,6 +192,17 @@ func TestFitIsWhereNothingMoves(t *testing.T) {
 				}
 			}
 		}
+		for _, spike := range f.spikes {
+			x := f.mass[spike.atom]
+			if f.edges[spike.atom] != spike.from || f.edges[spike.atom+1] != spike.to {
+				t.Fatalf("a spike from %d to %d is atom %d of the edges %v", spike.from, spike.to, spike.atom, f.edges)
+			}
+			exponents[spike.atom] += spike.theta
+			want := (spike.count - x) * least / (stiffness * spike.deviation * spike.deviation)
+			if math.Abs(spike.theta-min(max(want, -limit), limit)) > 1e-3 {
+				t.Errorf("spike of %v records by %v: θ = %v, want %v", spike.count, x, spike.theta, want)
+			}
+		}
 		for atom, m := range f.mass {
 			now := m / f.share(atom) / math.Exp(exponents[atom])
 			if math.IsNaN(factor) {
@@ -194,7 +231,7 @@ func TestRecordsAreTheBestMean(t *testing.T) {
 func TestFirstBinsDivideThePrior(t *testing.T) {
 	f := func(weights []uint64, bins int, want ...int) {
 		t.Helper()
-		if got := newFit(&Problem{Weights: weights, Bins: bins}).bins(); !slices.Equal(got, want) {
+		if got := newFit(&Problem{Weights: weights}).bins(bins); !slices.Equal(got, want) {
 			t.Errorf("bins %v, want %v", got, want)
 		}
 	}
@@ -212,7 +249,7 @@ func TestSomeBinsLieAsThePriorSays(t *testing.T) {
 	f := newFit(p)
 	f.edges, f.mass = []int{0, 500, 1000}, []float64{1e9, 0}
 	bins := 0
-	for _, e := range f.bins() {
+	for _, e := range f.bins(p.Bins) {
 		if e > 500 && e < 1000 {
 			bins++
 		}
@@ -288,6 +325,7 @@ func (s *wildSampler) Noisy(uint64, exact.Noise) int64 {
 // Whatever was measured, bins go from end to end, masses are numbers and cuts rise within the buckets.
 func TestNoCountsBreakTheFit(t *testing.T) {
 	random, s := seeded(t)
+	spikes := 0
 	for i := range 1000 {
 		buckets := 1 + random.IntN(600)
 		p := spread(buckets)
@@ -298,7 +336,14 @@ func TestNoCountsBreakTheFit(t *testing.T) {
 			p.Weights[random.IntN(buckets)] = 1 << 62
 		}
 		p.Bins, p.Rounds, p.Epsilon, p.Contributions = 2+random.IntN(40), 1+random.IntN(MaxRounds), 16+random.Int64N(1<<random.IntN(39)), 1+random.Uint64N(1<<random.IntN(33))
+		if random.IntN(2) == 0 {
+			p.SpikeBins, p.Epsilon = 2+random.IntN(800), p.Epsilon+1
+		}
 		f := Release(p, &wildSampler{s, random, i % 5, 0})
+		if len(f.spikes) > maxSpikes {
+			t.Fatalf("%d spikes", len(f.spikes))
+		}
+		spikes += len(f.spikes)
 		for _, r := range f.rounds {
 			if r.Edges[0] != 0 || r.Edges[len(r.Edges)-1] != buckets || len(r.Edges)-1 > p.Bins || !slices.IsSorted(r.Edges) || len(slices.Compact(slices.Clone(r.Edges))) != len(r.Edges) {
 				t.Fatalf("edges %v of %d buckets", r.Edges, buckets)
@@ -313,6 +358,9 @@ func TestNoCountsBreakTheFit(t *testing.T) {
 		if !slices.IsSorted(cuts) || cuts[3] > uint64(buckets)<<tree.CellBits {
 			t.Fatalf("cuts %v of %d buckets", cuts, buckets)
 		}
+	}
+	if spikes < 1000 {
+		t.Errorf("%d spikes are too few for a test", spikes)
 	}
 }
 
@@ -330,6 +378,130 @@ func TestFindsBuckets(t *testing.T) {
 				t.Errorf("bucket %d, want %d", at, bucket)
 			}
 		}
+	}
+}
+
+// smooth returns 100,000 records that lie in 8,192 buckets as evenly as can be, which are counted in two coarse rounds and one that finds spikes.
+func smooth() *Problem {
+	p := spread(8192)
+	for b := range p.Weights {
+		p.Counts = append(p.Counts, tree.Count{Bucket: b, Records: uint64((b+1)*100_000/8192 - b*100_000/8192)})
+	}
+	p.Bins, p.Rounds, p.SpikeBins, p.Shares = 16, 2, MaxSpikeBins, []uint64{4, 8, 3}
+	return p
+}
+
+// Buckets with many times the records of their neighbours are found among these, and have about as many in the distribution, which the rounds before could not know: in a bucket of its own, next to another, at an end,
+// and in bins of several buckets, where there are more buckets than the round may have bins.
+func TestFindsSpikes(t *testing.T) {
+	_, s := seeded(t)
+	at := []int{0, 3000, 3001, 6007}
+	for _, bins := range []int{MaxSpikeBins, MaxSpikeBins / 2} {
+		p := smooth()
+		p.SpikeBins = bins
+		for _, b := range at {
+			p.Counts[b].Records += 3000
+		}
+		f := Release(p, s)
+		for _, b := range at {
+			i := slices.IndexFunc(f.spikes, func(s spike) bool { return s.from <= b && b < s.to })
+			if i < 0 {
+				if bins == MaxSpikeBins {
+					t.Errorf("no spike in bucket %d", b)
+				}
+				continue // in a bin that an edge of the rounds before divides
+			}
+			spike := f.spikes[i]
+			want := 0.0
+			for _, c := range p.Counts[spike.from:spike.to] {
+				want += float64(c.Records)
+			}
+			if got := f.mass[spike.atom]; math.Abs(got-want) > 15*spike.deviation {
+				t.Errorf("%v records from bucket %d to %d, want about %v", got, spike.from, spike.to, want)
+			}
+		}
+		if bins < MaxSpikeBins {
+			if len(f.spikes) < 2 {
+				t.Errorf("%d spikes in bins of several buckets", len(f.spikes))
+			}
+			continue
+		}
+		var quantiles []int64
+		for _, b := range at { // in the middle of each
+			before := uint64(0)
+			for _, c := range p.Counts[:b] {
+				before += c.Records
+			}
+			quantiles = append(quantiles, int64((before+1500)*(tree.Unit/112_000)))
+		}
+		for j, cut := range f.Quantiles(quantiles) {
+			if got := int(cut >> tree.CellBits); got != at[j] {
+				t.Errorf("quantile %d is in bucket %d, want %d", quantiles[j], got, at[j])
+			}
+		}
+	}
+}
+
+// Where there are no spikes noise makes few, and the answers are about what they are without.
+func TestNoiseMakesFewSpikes(t *testing.T) {
+	_, s := seeded(t)
+	f := func(noise tree.Kind, most int) {
+		t.Helper()
+		found, off, without := 0, 0.0, 0.0
+		for range 30 {
+			p := smooth()
+			if p.Noise = noise; noise == tree.Gaussian {
+				p.Epsilon, p.Rho = 0, tree.Unit/2
+			}
+			error := func(fit *Fit) (sum float64) {
+				for b := range 99 {
+					q := int64(b+1) * (tree.Unit / 100)
+					sum += math.Abs(float64(fit.Quantiles([]int64{q})[0])/(1<<tree.CellBits)-float64(q)/tree.Unit*8192) / 8192 * 100_000 / 99
+				}
+				return sum
+			}
+			fit := Release(p, s)
+			found += len(fit.spikes)
+			off += error(fit) / 30
+			p.SpikeBins, p.Shares = 0, p.Shares[:2]
+			if noise == tree.Laplace {
+				p.Epsilon = p.Epsilon / 5 * 4
+			} else {
+				p.Rho = p.Rho / 5 * 4
+			}
+			without += error(Release(p, s)) / 30
+		}
+		t.Logf("noise %d: %d spikes in 30 releases, mean error %.2f records, without %.2f", noise, found, off, without)
+		if found > most || off > 1.5*without+1 {
+			t.Errorf("noise %d: %d spikes in 30 releases, want at most %d; mean error %v records, without %v", noise, found, most, off, without)
+		}
+	}
+	f(tree.Laplace, 60) // 25 on average
+	f(tree.Gaussian, 0)
+}
+
+// A spike is a bin within an atom whose count is more than six deviations above the distribution, and counts two less. Of many those with the highest counts are taken.
+func TestSpikesStandOut(t *testing.T) {
+	f := newFit(&Problem{Weights: []uint64{1, 3, 2, 2, 5, 1, 1, 1}})
+	f.edges, f.mass = []int{0, 4, 5, 8}, []float64{80, 50, 30}
+	f.mass[0] = 80 // ten for each of its weights
+	got := f.find(Round{Edges: []int{0, 1, 2, 3, 4, 5, 6, 7, 8}, Counts: []int64{23, 42, 20, 1000, 63, 22, 22, 23}, Deviation: 2})
+	want := []spike{{from: 3, to: 4, count: 996, deviation: 2}, {from: 4, to: 5, count: 59, deviation: 2}, {from: 0, to: 1, count: 19, deviation: 2}, {from: 7, to: 8, count: 19, deviation: 2}}
+	if !slices.Equal(got, want) {
+		t.Errorf("spikes %v, want %v", got, want)
+	}
+	got = f.find(Round{Edges: []int{0, 3, 5, 6, 8}, Counts: []int64{100, 1000, 10, 33}, Deviation: 2})
+	if want := []spike{{from: 0, to: 3, count: 96, deviation: 2}, {from: 6, to: 8, count: 29, deviation: 2}}; !slices.Equal(got, want) {
+		t.Errorf("spikes of bins %v, want %v", got, want)
+	}
+	many := newFit(&Problem{Weights: slices.Repeat([]uint64{1}, 1000)})
+	r := Round{Edges: make([]int, 1001), Counts: make([]int64, 1000), Deviation: 1}
+	for b := range r.Counts {
+		r.Edges[b+1], r.Counts[b] = b+1, int64(1000+b*7%1000)
+	}
+	got = many.find(r)
+	if len(got) != maxSpikes || got[0].count != 1997 || got[maxSpikes-1].count != 1998-maxSpikes {
+		t.Errorf("%d spikes from %v to %v", len(got), got[0], got[len(got)-1])
 	}
 }
 
@@ -374,7 +546,10 @@ func TestCutsRiseAndStayInside(t *testing.T) {
 				p.Counts = append(p.Counts, tree.Count{Bucket: b, Records: random.Uint64N(1 << random.IntN(60))})
 			}
 		}
-		p.Rounds, p.Epsilon = 1+random.IntN(MaxRounds), max(random.Int64N(1<<random.IntN(39)), 16)
+		p.Rounds, p.Epsilon = 1+random.IntN(MaxRounds), max(random.Int64N(1<<random.IntN(39)), 17)
+		if random.IntN(2) == 0 {
+			p.SpikeBins = 2 + random.IntN(120)
+		}
 		f := Release(p, s)
 		var qs []int64
 		for range 50 {
@@ -445,16 +620,42 @@ func TestBetweenDrawsLots(t *testing.T) {
 	}
 }
 
+// The bound of the work has the noise of each bin for spikes, twenty steps, and a second fit.
+func TestWorkCountsTheRoundOfSpikes(t *testing.T) {
+	p := spread(1)
+	f := func(buckets, bins int) {
+		t.Helper()
+		p.SpikeBins = 0
+		without := Work(p, buckets)
+		p.SpikeBins = MaxSpikeBins
+		more := Work(p, buckets) - without
+		if least, most := uint64(20*bins)+without/8, uint64(30*bins+buckets)+without+maxSweeps*maxSpikes*20; more < least || more > most {
+			t.Errorf("%d buckets: %d steps for spikes, want between %d and %d", buckets, more, least, most)
+		}
+	}
+	f(100, 100)
+	f(8192, 8192)
+	f(1<<21, 8192)
+}
+
 func BenchmarkRelease(b *testing.B) {
 	random, s := seeded(b)
-	for _, c := range []struct{ records, bins, rounds int }{{1000, 8, 4}, {10_000, 17, 4}, {100_000, 51, 3}, {100_000, 1024, 4}} {
-		b.Run(fmt.Sprintf("records=%d,bins=%d,rounds=%d", c.records, c.bins, c.rounds), func(b *testing.B) {
-			var at []int
-			for range c.records {
-				at = append(at, min(max(int(4096+random.NormFloat64()*200), 0), 8191))
+	for _, c := range []struct{ records, bins, rounds, spikes, clumps int }{
+		{1000, 8, 4, 0, 0}, {10_000, 17, 4, 0, 0}, {100_000, 51, 3, 0, 0}, {100_000, 1024, 4, 0, 0}, {100_000, 51, 3, MaxSpikeBins, 0}, {100_000, 51, 3, MaxSpikeBins, 50}, {100_000_000, 51, 3, MaxSpikeBins, 400},
+	} {
+		b.Run(fmt.Sprintf("records=%d,bins=%d,rounds=%d,spikes=%d,clumps=%d", c.records, c.bins, c.rounds, c.spikes, c.clumps), func(b *testing.B) {
+			p := spread(8192)
+			if c.clumps == 0 {
+				var at []int
+				for range c.records {
+					at = append(at, min(max(int(4096+random.NormFloat64()*200), 0), 8191))
+				}
+				p = spread(8192, at...)
 			}
-			p := spread(8192, at...)
-			p.Bins, p.Rounds, p.Epsilon = c.bins, c.rounds, tree.Unit/10
+			for i := range c.clumps {
+				p.Counts = append(p.Counts, tree.Count{Bucket: i * 8192 / c.clumps, Records: uint64(c.records / c.clumps)})
+			}
+			p.Bins, p.Rounds, p.SpikeBins, p.Epsilon = c.bins, c.rounds, c.spikes, tree.Unit/10
 			for b.Loop() {
 				Release(p, s)
 			}
