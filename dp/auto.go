@@ -38,7 +38,7 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "adaptive", "adaptive:rounds=2", "adaptive:spikes", "adaptive:rounds=2,spikes"}
+var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
 
 // caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
 const caution = 1.3

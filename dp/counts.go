@@ -178,39 +178,80 @@ func (o Options) measure(quantiles []int64, between []uint64, sampler exact.Nois
 	for j := range edges {
 		edges[j] = j + 1
 	}
-	p := o.bestRuler(edges, quantiles)
+	return o.measureAt(edges, quantiles, between, sampler)
+}
+
+// measureAt returns intervals of the records before some of the edges between counts, less those of quantiles, by noisy counts.
+func (o Options) measureAt(edges []int, quantiles []int64, between []uint64, sampler exact.NoiseSampler) []Interval {
+	p := o.bestRuler(len(between), edges, quantiles)
 	for i, n := range between {
 		if n > 0 {
 			p.Counts = append(p.Counts, tree.Count{Bucket: i, Records: n})
 		}
 	}
 	low, high := tree.Release(p, sampler).RankErrors(edges, quantiles, o.Confidence, int(runs(o.Confidence)), sampler)
-	intervals := make([]Interval, len(quantiles))
+	intervals := make([]Interval, len(edges))
 	for j := range intervals {
 		intervals[j] = Interval{low[j], high[j]}
 	}
 	return intervals
 }
 
-// rulers returns the trees that may measure the records between so many answers, the one that divides the budget most first.
-func (o Options) rulers(answers int) []*tree.Problem {
+// measureBuckets returns intervals of the rank errors of the answers to quantiles whose cuts stand for their buckets, by noisy counts of the records between the ends of these.
+func (o Options) measureBuckets(s *sketch.Binned, quantiles []int64, cuts []uint64, sampler exact.NoiseSampler) []Interval {
+	last := s.Grid().Len()
+	var ends []int // the starts of all the buckets, and then where they end
+	for _, cut := range cuts {
+		ends = append(ends, int(cut>>levels))
+	}
+	for _, start := range ends[:len(cuts):len(cuts)] {
+		ends = append(ends, min(start+1, last))
+	}
+	at := slices.Clone(ends)
+	slices.Sort(at)
+	at = slices.Compact(at)
+	between := make([]uint64, len(at)+1)
+	i := 0
+	for bucket, n := range s.All() {
+		for i < len(at) && at[i] <= bucket {
+			i++
+		}
+		between[i] += n
+	}
+	edges := make([]int, len(ends))
+	for k, end := range ends {
+		edge, _ := slices.BinarySearch(at, end)
+		edges[k] = edge + 1
+	}
+	measured := o.measureAt(edges, append(slices.Clone(quantiles), quantiles...), between, sampler)
+	intervals := make([]Interval, len(quantiles))
+	for j := range intervals {
+		// The bucket's ranks are from one to the other, and its error is the one nearest to 0.
+		start, end := measured[j], measured[len(quantiles)+j]
+		intervals[j] = Interval{min(end.Low, max(start.Low, 0)), max(start.High, min(end.High, 0))}
+	}
+	return intervals
+}
+
+// rulers returns the trees that may measure so many counts of records, the one that divides the budget most first.
+func (o Options) rulers(counts int) []*tree.Problem {
 	_, budget := o.budgets()
 	var all []*tree.Problem
 	for _, branching := range []int{2, 4, 8, 16} {
-		p := o.noisy(answers+1, budget)
+		p := o.noisy(counts, budget)
 		p.Branching = branching
 		all = append(all, p)
 	}
-	flat := o.noisy(answers+1, budget)
-	flat.Branching, flat.Levels = answers+1, 2
+	flat := o.noisy(counts, budget)
+	flat.Branching, flat.Levels = counts, 2
 	return append(all, flat)
 }
 
 // bestRuler returns the one of rulers whose worst estimate deviates least.
-func (o Options) bestRuler(edges []int, quantiles []int64) *tree.Problem {
+func (o Options) bestRuler(counts int, edges []int, quantiles []int64) *tree.Problem {
 	var best *tree.Problem
 	least := math.Inf(1)
-	for _, p := range o.rulers(len(edges)) {
+	for _, p := range o.rulers(counts) {
 		if d := slices.Max(p.Deviations(edges, quantiles)); d < least {
 			best, least = p, d
 		}

@@ -459,6 +459,9 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	f("adaptive:bins=30", 300, Options{NanoRho: 1e7, Confidence: 0.9})
 	f("adaptive:spikes", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})
+	f("joint", 400, Options{Epsilon: 1e9, Confidence: 0.9})
+	f("joint:draws=2", 300, Options{NanoRho: 1e7, Confidence: 0.9, Contributions: 2})
+	f("joint", 300, Options{Epsilon: 1e9, Confidence: 0.9, Representative: Within})
 	f("slice:width=200", 300, Options{Epsilon: 2e9, Confidence: 0.9, Records: 14_000})
 	f("independent", 300, Options{Epsilon: 1e9, Confidence: 0.9, ConfidenceShare: 0.5, Neighbours: ReplaceOne})
 	f("recursive:arity=3", 300, Options{NanoRho: 1e7, Confidence: 0.9, Contributions: 3})
@@ -476,6 +479,63 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	}
 	if err := (Options{Quantiles: half, Epsilon: 9, Confidence: 0.9}).Validate(); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "too little") {
 		t.Errorf("nine billionths in two parts: %v", err)
+	}
+}
+
+// A noiseless sampler counts exactly.
+type noiselessSampler struct{ exact.NoiseSampler }
+
+func (noiselessSampler) Noisy(n uint64, _ exact.Noise) int64 { return int64(n) }
+
+// What is measured of an answer that is a bucket are the ranks of its ends, and what is stated the one that is nearest to the quantile's: 0 in a bucket that has it, however many records that has.
+func TestRankErrorsOfBucketsAreThoseOfTheirEnds(t *testing.T) {
+	g := linear(t, 0, 10, 10)
+	s := sketch.NewBinned(g)
+	counts := []uint64{0, 5, 0, 100, 7, 0, 8, 80, 0, 0, 0, 0}
+	for b, n := range counts {
+		if n > 0 {
+			if err := s.AddBucket(b, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	o := Options{Epsilon: 1e9, Confidence: 0.9}
+	quantiles := []int64{1, 100_000_000, 500_000_000, 510_000_000, 900_000_000, 999_999_999}
+	for range 100 {
+		var cuts []uint64
+		for range quantiles {
+			cuts = append(cuts, rand.Uint64N(uint64(g.Len())<<levels+1))
+		}
+		cuts[rand.IntN(len(cuts))] = uint64(g.Len()) << levels
+		slices.Sort(cuts)
+		for j, i := range o.measureBuckets(s, quantiles, cuts, noiselessSampler{}) {
+			before, with := 0., 0.
+			for b, n := range counts {
+				if at := int(cuts[j] >> levels); b < at {
+					before += float64(n)
+				} else if b == at {
+					with = float64(n)
+				}
+			}
+			target := float64(quantiles[j]) / 1e9 * 200
+			want := max(before-target, 0) + min(before+with-target, 0)
+			if math.Abs(i.Low-want) > 1e-6 || math.Abs(i.High-want) > 1e-6 {
+				t.Errorf("cut at %v buckets, quantile %v: %v, want %v", float64(cuts[j])/(1<<levels), float64(quantiles[j])/1e9, i, want)
+			}
+		}
+	}
+	// With noise, which the 100 records of a bucket do not add to.
+	o.Quantiles, o.Epsilon = []float64{0.3}, 10e9
+	var err error
+	if o.Estimator, err = ParseEstimator("joint"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Release(s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := r.Quantiles[0].RankError; i.High-i.Low > 30 {
+		t.Errorf("rank error within %v for a quantile that is deep in a bucket", i)
 	}
 }
 

@@ -50,7 +50,7 @@ const (
 type Representative int
 
 const (
-	// Lower answers a bucket's lower edge: right where the values are those edges, as integers are on a grid with an edge at each.
+	// Lower answers a bucket's lower edge: right where the values are those edges, as integers are on a grid with an edge at each. Then only the buckets of answers matter, and joint draws are of buckets.
 	Lower Representative = iota
 	// Within answers the position inside the bucket at which its records were split.
 	Within
@@ -222,7 +222,7 @@ func (o Options) Validate() error {
 		}
 	}
 	if o.measures() {
-		if err := o.rulers(len(o.Quantiles))[0].Check(); err != nil {
+		if err := o.rulers(2*len(o.Quantiles) + 1)[0].Check(); err != nil {
 			return fmt.Errorf("%w: confidence %v: %w", ErrOptions, o.Confidence, err)
 		}
 	}
@@ -426,7 +426,7 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	}
 	measuring := uint64(0)
 	if o.measures() {
-		measuring = buckets + splits*m + node*(m+1)*(releases+6)
+		measuring = buckets + splits*m + node*(2*m+1)*(releases+6)
 	}
 	if o.Estimator.kind == adaptiveKind {
 		return adaptive.Work(o.histograms(g.Len()), g.Len()) + 2*m + weighing + measuring + learning
@@ -524,6 +524,10 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 	}
 	if !o.measures() {
 		return recursive.Solve(p, sampler), nil
+	}
+	if p.Joint && p.Buckets {
+		cuts := recursive.Solve(p, sampler)
+		return cuts, o.measureBuckets(s, quantiles, cuts, sampler)
 	}
 	cuts, between := recursive.SolveAndCount(p, sampler)
 	return cuts, o.measure(quantiles, between, sampler)
