@@ -15,6 +15,9 @@ const MaxJoint = 32
 // trialsOfProposal is after how many trials without success a finer proposal is made: one in 300 succeeds, where the prior is not very far from the data.
 const trialsOfProposal = 1500
 
+// fineUnit is the least den where the records of buckets are divided: much larger than the largest rate of a record, 500.
+const fineUnit = 1 << 20
+
 // A joint draws the cuts of all quantiles of a node at once (docs/proofs/joint.md). Numbers of records are counted from the start of the range.
 type joint struct {
 	*solver
@@ -59,6 +62,12 @@ func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole 
 		g.parts[j] /= common
 	}
 	g.den = uint64(hi-lo) / common
+	for whole && g.den < fineUnit { // the records of a bucket are divided in units of 1/den
+		for j := range g.parts {
+			g.parts[j] *= 2
+		}
+		g.den *= 2
+	}
 	// One record changes the score by at most 1 (joint.md, lemma 1): η = ε_v/(2·c), and of scores in units of 1/(2·den) it is η/(2·den).
 	g.rate = v.rate(2*g.den, 1, level)
 	g.proposal = g.propose(0)

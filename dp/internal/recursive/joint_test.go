@@ -389,3 +389,25 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 	}
 	f(Unit, map[int]uint64{5: 1 << 50}, Unit/2)
 }
+
+// With the largest ε a record weighs so much that its parts matter, and quantiles lie between them: in one bucket or two, with one record or nearly 2⁵¹, and where the prior is elsewhere.
+func TestTrialsSucceedSoonInFullBuckets(t *testing.T) {
+	for _, m := range []int{1, 9, 32} {
+		for _, epsilon := range []int64{Unit / 1000, Unit, 1000 * Unit} {
+			for _, counts := range [][]Count{nil, {{400, 1}}, {{400, 10}}, {{400, 1e9}}, {{10, 1e9}, {800, 1e9}}, {{10, 1 << 50}, {800, 1 << 50}}} {
+				for _, weight := range []uint64{1, 1 << 40} {
+					p := &Problem{Levels: 40, Weights: ones(1000), Counts: counts, Epsilon: epsilon, Contributions: 1, Joint: true, Buckets: true, Arity: m + 1}
+					p.Weights[600] = weight
+					for i := range int64(m) {
+						p.Quantiles = append(p.Quantiles, (i+1)*Unit/int64(m+1))
+					}
+					s := &countingSampler{Sampler: exact.New()}
+					Solve(p, s)
+					if s.trials > trialsOfProposal {
+						t.Errorf("%d trials of %d quantiles, ε %d, records %v, weight %d", s.trials, m, epsilon, counts, weight)
+					}
+				}
+			}
+		}
+	}
+}

@@ -33,10 +33,11 @@ type proposal struct {
 	*joint
 	eta     float64
 	finer   float64
-	all     exact.Uint128 // W of all cuts
-	unit    uint          // masses are in units of 2^unit
-	targets []uint64      // nominal ranks, with 0 and n
-	grain   float64       // records of a run near its target
+	all     exact.Uint128   // W of all cuts
+	unit    uint            // masses are in units of 2^unit
+	targets []uint64        // nominal ranks, rounded down, with 0 and n
+	ranks   []exact.Uint128 // den times them, not rounded
+	grain   float64         // records of a run near its target
 	fine    float64
 	spread  float64 // the logarithm of how much more all cuts weigh than those near a target, at most
 	crowd   float64 // pieces of runs between records
@@ -78,12 +79,11 @@ const (
 	above              // for those greater than its own
 )
 
-// less returns how many records more are before a cut than its target, of den times their number.
-func (p *proposal) less(x exact.Uint128, target uint64) float64 {
-	at := exact.Product(target, p.den)
-	off := distance(x, at)
+// above returns by how many records one number is above another, both times den.
+func (p *proposal) above(x, y exact.Uint128) float64 {
+	off := distance(x, y)
 	f := (math.Ldexp(float64(off.Hi), 64) + float64(off.Lo)) / float64(p.den)
-	if x.Less(at) {
+	if x.Less(y) {
 		return -f
 	}
 	return f
@@ -112,15 +112,16 @@ type proposed struct {
 func (g *joint) propose(finer int) *proposal {
 	m := len(g.parts) - 1
 	eta, _ := g.rate.Rat().Float64()
-	p := &proposal{joint: g, eta: eta * 2 * float64(g.den), finer: math.Ldexp(1, min(finer, 20)), targets: []uint64{0}}
+	p := &proposal{joint: g, eta: eta * 2 * float64(g.den), finer: math.Ldexp(1, min(finer, 20)), targets: []uint64{0}, ranks: make([]exact.Uint128, 1)}
 	p.all = g.weightBefore(g.b + 1).Sub(g.weightBefore(g.a))
 	p.unit = uint(p.all.BitLen())
 	p.grain, p.fine = fineLoss/(float64(m)*p.eta*p.finer), fineReach*0.7*math.Sqrt(float64(m+1))/p.eta*p.finer
 	upTo := uint64(0)
 	for _, part := range g.parts {
 		upTo += part
-		target, _ := exact.Product(upTo, g.n).QuoRem64(g.den)
-		p.targets = append(p.targets, target.Lo)
+		rank := exact.Product(upTo, g.n)
+		target, _ := rank.QuoRem64(g.den)
+		p.targets, p.ranks = append(p.targets, target.Lo), append(p.ranks, rank)
 	}
 	runs := p.runs()
 	reach := p.reach(runs)
@@ -368,9 +369,9 @@ func (p *proposal) wide(r run) bool { return r.records == 0 || float64(r.records
 func (p *proposal) layer(all []run, j int, reach float64) layer {
 	var l layer
 	target := p.targets[j+1]
-	c := p.crowdAt(all, target)
+	at, c := exact.Product(target, p.den), p.crowdAt(all, target)
 	put := func(r run, s side, low, high exact.Uint128) {
-		from, to := p.less(low, target), p.less(high, target)
+		from, to := p.above(low, at), p.above(high, at)
 		slack := to - from
 		if s == inside {
 			slack /= 2
@@ -407,7 +408,7 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 		low, high := exact.Product(r.before, p.den), exact.Product(to, p.den)
 		put(r, below, low, low)
 		for low.Less(high) {
-			next := low.Add(p.step(p.less(low, target)))
+			next := low.Add(p.step(p.above(low, p.ranks[j+1])))
 			if high.Less(next) {
 				next = high
 			}
@@ -424,7 +425,7 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 	return l
 }
 
-// step returns how long a place in a bucket is that begins so many records more than its target, times den.
+// step returns den times the length of a place in a bucket that begins so many records above its target.
 func (p *proposal) step(from float64) exact.Uint128 {
 	off := math.Abs(from)
 	if from < -p.fine { // what is nearer is shorter
