@@ -263,6 +263,16 @@ func (s *countingSampler) Repeat(trial func() bool) {
 	})
 }
 
+// limitedTrials gives up after so many trials, so that a test ends where a draw would not.
+type limitedTrials struct {
+	*countingSampler
+	most int
+}
+
+func (s limitedTrials) Repeat(trial func() bool) {
+	s.countingSampler.Repeat(func() bool { return trial() || s.trials > s.most })
+}
+
 // No data and no prior make trials fail for long.
 func TestTrialsSucceedSoon(t *testing.T) {
 	seed := rand.Uint64()
@@ -349,11 +359,12 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 				p.Counts = append(p.Counts, Count{b, n})
 			}
 		}
-		for range 3 {
+		for i := range 4 {
+			p.Buckets = i%2 == 1
 			s := &countingSampler{Sampler: exact.New()}
-			Solve(p, s)
-			if s.trials > 20*trialsOfProposal {
-				t.Errorf("%d trials of %d quantiles from %d, ε %d, %d buckets with records", s.trials, len(quantiles), quantiles[0], epsilon, len(records))
+			const most = 8 * trialsOfProposal
+			if Solve(p, limitedTrials{s, most}); s.trials > most {
+				t.Fatalf("%d trials of %d quantiles from %d, ε %d, %d buckets with records, buckets drawn %v", s.trials, len(quantiles), quantiles[0], epsilon, len(records), p.Buckets)
 			}
 		}
 	}
@@ -388,4 +399,10 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 		f(20*Unit, few, even(32)...)
 	}
 	f(Unit, map[int]uint64{5: 1 << 50}, Unit/2)
+	// A part of a record that a bucket may be divided in costs much.
+	for _, epsilon := range []int64{100 * Unit, 200 * Unit, 1000 * Unit} {
+		f(epsilon, map[int]uint64{5: 10_001}, even(3)...)
+		f(epsilon, map[int]uint64{5: 1_000_000, 700: 1_000_003}, even(7)...)
+		f(epsilon, map[int]uint64{5: 10, 6: 3, 7: 1000}, even(9)...)
+	}
 }
