@@ -406,3 +406,22 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 		f(epsilon, map[int]uint64{5: 10, 6: 3, 7: 1000}, even(9)...)
 	}
 }
+
+// Runs are cut into pieces of about equal mass, also where weights are so small that a piece has part of one.
+func TestRunsAreCutEvenly(t *testing.T) {
+	for _, buckets := range []bool{false, true} {
+		g := jointOf(&Problem{Weights: ones(133), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1, Joint: true, Buckets: buckets, Arity: 2}, exact.New())
+		for _, pieces := range []int{2, 7, 90, 134, 1000} {
+			longest, at := uint64(0), uint64(0)
+			for _, r := range g.proposal.cutUp(run{start: 0, end: 134}, pieces) {
+				if r.start != at || r.end <= r.start {
+					t.Fatalf("%d pieces: run %+v after one that ends at %d", pieces, r, at)
+				}
+				at, longest = r.end, max(longest, r.end-r.start)
+			}
+			if at != 134 || longest > uint64(134/pieces+2) {
+				t.Errorf("%d pieces end at %d, and one has %d cuts", pieces, at, longest)
+			}
+		}
+	}
+}

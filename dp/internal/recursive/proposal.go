@@ -443,11 +443,14 @@ func (p *proposal) cutUp(r run, pieces int) []run {
 		return []run{r}
 	}
 	before, mass := p.weightBefore(r.start), p.massOf(&r)
-	step, _ := mass.QuoRem64(uint64(pieces))
+	step, rest := mass.QuoRem64(uint64(pieces))
 	var all []run
-	from, at := r.start, before
+	from, at, over := r.start, before, uint64(0)
 	for range pieces - 1 {
 		at = at.Add(step)
+		if over += rest; over >= uint64(pieces) { // weights are whole
+			at, over = at.Add(exact.From64(1)), over-uint64(pieces)
+		}
 		to := p.cutAt(at)
 		if p.whole {
 			to = to >> p.Levels << p.Levels
