@@ -425,3 +425,31 @@ func TestRunsAreCutEvenly(t *testing.T) {
 		}
 	}
 }
+
+// Tiles by buckets are all of the cuts of a range, whose ends may be inside buckets, and say how many of its records are before them.
+func TestBucketsTileTheRange(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 8))
+	for range 2000 {
+		p := &Problem{Levels: 3, Weights: ones(4), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
+		for b := range 4 {
+			if n := r.Uint64N(1 << r.IntN(5)); n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		v := newSolver(p, exact.New())
+		a := r.Uint64N(v.top)
+		b := a + 1 + r.Uint64N(v.top-a)
+		v.tileBuckets(a, b)
+		at, first := a, v.recordsBefore(a)
+		for i, x := range v.blocks {
+			records := v.recordsBefore(min(x.end, b)) - v.recordsBefore(x.start)
+			if x.start != at || x.end <= x.start || x.before != v.recordsBefore(x.start)-first || x.records != records || i == len(v.blocks)-1 && x.records != 0 {
+				t.Fatalf("range %d … %d: tile %+v with %d records after one that ends at %d", a, b, x, records, at)
+			}
+			at = x.end
+		}
+		if at != b+1 {
+			t.Fatalf("range %d … %d: tiles end at %d", a, b, at)
+		}
+	}
+}
