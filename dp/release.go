@@ -511,7 +511,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Contributions: uint64(max(o.Contributions, 1)),
 		Edges:         o.Estimator.edges,
 		Joint:         o.Estimator.joint(),
-		Buckets:       o.Representative == Lower,
+		Buckets:       o.Representative == Lower && o.Estimator.drawn(len(quantiles)) == len(quantiles), // what is read between cuts needs to know where in a bucket they are
 		Draws:         o.Estimator.draws,
 		Priors:        o.each,
 	}

@@ -68,7 +68,7 @@ func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole 
 		}
 		g.den *= 2
 	}
-	// One record changes the score by at most 1 (joint.md, lemma 1): η = ε_v/(2·c), and of scores in units of 1/(2·den) it is η/(2·den).
+	// One record changes the score by at most 1 (joint.md, lemmas 1 and 5): η = ε_v/(2·c), and of scores in units of 1/(2·den) it is η/(2·den).
 	g.rate = v.rate(2*g.den, 1, level)
 	g.proposal = g.propose(0)
 	return g
@@ -175,7 +175,7 @@ func (g *joint) valued(cuts []uint64) func(n uint64) exact.Uint128 {
 	low[len(cuts)] = exact.Product(g.n, g.den)
 	high[len(cuts)] = low[len(cuts)]
 	return func(n uint64) (sum exact.Uint128) {
-		// A cut has as many records more before it than the one before it has as its share wants; and if its bucket has none such, the nearest that it has (joint.md, lemma 5).
+		// A cut has as many records more before it than the one before it has as its share wants; and if its bucket has none such, the nearest that it has (joint.md, lemma 6).
 		var at exact.Uint128
 		for j, part := range g.parts {
 			at = at.Add(exact.Product(part, n))

@@ -263,6 +263,16 @@ func (s *countingSampler) Repeat(trial func() bool) {
 	})
 }
 
+// limitedTrials gives up after so many trials, so that a test ends where a draw would not.
+type limitedTrials struct {
+	*countingSampler
+	most int
+}
+
+func (s limitedTrials) Repeat(trial func() bool) {
+	s.countingSampler.Repeat(func() bool { return trial() || s.trials > s.most })
+}
+
 // No data and no prior make trials fail for long.
 func TestTrialsSucceedSoon(t *testing.T) {
 	seed := rand.Uint64()
@@ -349,11 +359,12 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 				p.Counts = append(p.Counts, Count{b, n})
 			}
 		}
-		for range 3 {
+		for i := range 4 {
+			p.Buckets = i%2 == 1
 			s := &countingSampler{Sampler: exact.New()}
-			Solve(p, s)
-			if s.trials > 20*trialsOfProposal {
-				t.Errorf("%d trials of %d quantiles from %d, ε %d, %d buckets with records", s.trials, len(quantiles), quantiles[0], epsilon, len(records))
+			const most = 8 * trialsOfProposal
+			if Solve(p, limitedTrials{s, most}); s.trials > most {
+				t.Fatalf("%d trials of %d quantiles from %d, ε %d, %d buckets with records, buckets drawn %v", s.trials, len(quantiles), quantiles[0], epsilon, len(records), p.Buckets)
 			}
 		}
 	}
@@ -388,6 +399,59 @@ func TestTrialsSucceedSoonWhereCutsCrowd(t *testing.T) {
 		f(20*Unit, few, even(32)...)
 	}
 	f(Unit, map[int]uint64{5: 1 << 50}, Unit/2)
+	// A part of a record that a bucket may be divided in costs much.
+	for _, epsilon := range []int64{100 * Unit, 200 * Unit, 1000 * Unit} {
+		f(epsilon, map[int]uint64{5: 10_001}, even(3)...)
+		f(epsilon, map[int]uint64{5: 1_000_000, 700: 1_000_003}, even(7)...)
+		f(epsilon, map[int]uint64{5: 10, 6: 3, 7: 1000}, even(9)...)
+	}
+}
+
+// Runs are cut into pieces of about equal mass, also where weights are so small that a piece has part of one.
+func TestRunsAreCutEvenly(t *testing.T) {
+	for _, buckets := range []bool{false, true} {
+		g := jointOf(&Problem{Weights: ones(133), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1, Joint: true, Buckets: buckets, Arity: 2}, exact.New())
+		for _, pieces := range []int{2, 7, 90, 134, 1000} {
+			longest, at := uint64(0), uint64(0)
+			for _, r := range g.proposal.cutUp(run{start: 0, end: 134}, pieces) {
+				if r.start != at || r.end <= r.start {
+					t.Fatalf("%d pieces: run %+v after one that ends at %d", pieces, r, at)
+				}
+				at, longest = r.end, max(longest, r.end-r.start)
+			}
+			if at != 134 || longest > uint64(134/pieces+2) {
+				t.Errorf("%d pieces end at %d, and one has %d cuts", pieces, at, longest)
+			}
+		}
+	}
+}
+
+// Tiles by buckets are all of the cuts of a range, whose ends may be inside buckets, and say how many of its records are before them.
+func TestBucketsTileTheRange(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 8))
+	for range 2000 {
+		p := &Problem{Levels: 3, Weights: ones(4), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
+		for b := range 4 {
+			if n := r.Uint64N(1 << r.IntN(5)); n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		v := newSolver(p, exact.New())
+		a := r.Uint64N(v.top)
+		b := a + 1 + r.Uint64N(v.top-a)
+		v.tileBuckets(a, b)
+		at, first := a, v.recordsBefore(a)
+		for i, x := range v.blocks {
+			records := v.recordsBefore(min(x.end, b)) - v.recordsBefore(x.start)
+			if x.start != at || x.end <= x.start || x.before != v.recordsBefore(x.start)-first || x.records != records || i == len(v.blocks)-1 && x.records != 0 {
+				t.Fatalf("range %d … %d: tile %+v with %d records after one that ends at %d", a, b, x, records, at)
+			}
+			at = x.end
+		}
+		if at != b+1 {
+			t.Fatalf("range %d … %d: tiles end at %d", a, b, at)
+		}
+	}
 }
 
 // With the largest ε a record weighs so much that its parts matter, and quantiles lie between them: in one bucket or two, with one record or nearly 2⁵¹, and where the prior is elsewhere.

@@ -55,18 +55,19 @@ type run struct{ start, end, before, records uint64 }
 // A layer is the runs where a cut may be. A bucket with many records that may be divided in any way is there several times: for its least and its greatest number of records before the cut, and for runs of those between.
 type layer struct {
 	places []place
-	middle []float64    // the middle of its numbers of records before a cut, less the target
+	middle []float64    // the number of records before a cut that stands for its others, less the target
 	weight []wide       // mass·exp(η·slack)
 	fall   []wide       // exp(−η·(the next middle less this one)); 1 for the last
 	ends   [][2]float64 // its least and its greatest number, less the target
 	latest []int        // how many places of the layer before may have a cut that is not greater
 }
 
-// A place is a run of a layer, with den times the least and the greatest number of records before the cut: a bucket's records may be divided within a record too.
+// A place is a run of a layer, with den times the least and the greatest number of records before the cut: a bucket's records may be divided within a record too. Twice is 2·den times the number that stands
+// for these: their middle, or if den times a gap that is wanted can only be the greatest of them, this one.
 type place struct {
 	run
-	side      side
-	low, high exact.Uint128
+	side             side
+	low, high, twice exact.Uint128
 }
 
 // A side says for which number of records before the last cut, and those of the gap, the run is what follows.
@@ -372,11 +373,14 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 	at, c := exact.Product(target, p.den), p.crowdAt(all, target)
 	put := func(r run, s side, low, high exact.Uint128) {
 		from, to := p.above(low, at), p.above(high, at)
-		slack := to - from
+		slack, middle, twice := to-from, (from+to)/2, low.Add(high)
 		if s == inside {
-			slack /= 2
+			slack = 0 // what the gap is off is known when it is drawn
+			if high.Sub(low) == exact.From64(1) {
+				middle, twice = to, high.Shl(1)
+			}
 		}
-		l.places, l.middle, l.ends = append(l.places, place{r, s, low, high}), append(l.middle, (from+to)/2), append(l.ends, [2]float64{from, to})
+		l.places, l.middle, l.ends = append(l.places, place{r, s, low, high, twice}), append(l.middle, middle), append(l.ends, [2]float64{from, to})
 		l.weight = append(l.weight, wideOf(p.float(p.massOf(&r))).times(wideExp(p.eta*slack)))
 	}
 	var last run
@@ -440,11 +444,14 @@ func (p *proposal) cutUp(r run, pieces int) []run {
 		return []run{r}
 	}
 	before, mass := p.weightBefore(r.start), p.massOf(&r)
-	step, _ := mass.QuoRem64(uint64(pieces))
+	step, rest := mass.QuoRem64(uint64(pieces))
 	var all []run
-	from, at := r.start, before
+	from, at, over := r.start, before, uint64(0)
 	for range pieces - 1 {
 		at = at.Add(step)
+		if over += rest; over >= uint64(pieces) { // weights are whole
+			at, over = at.Add(exact.From64(1)), over-uint64(pieces)
+		}
 		to := p.cutAt(at)
 		if p.whole {
 			to = to >> p.Levels << p.Levels
@@ -608,8 +615,8 @@ func (w *window) has(middle float64) bool {
 
 // cost returns the exponent of the gap from a middle in the window.
 func (w *window) cost(eta float64, c *cell, middle float64) float64 {
-	if w.side == inside {
-		return 0
+	if w.side == inside { // the gap may be as wanted, and the bound is less by what it is off
+		return eta * math.Abs(w.x-middle)
 	}
 	return c.cost(eta, w.x-middle)
 }
@@ -634,7 +641,7 @@ func (p *proposal) weightOf(c *cell) wide {
 }
 
 // convolve returns, for each run of layer j, the sum over the runs u of the layer before, as far as they may come before it and are in its window, of messages[u]·exp(−η·|middle − middle_u − excess|), where a tail has
-// exponent 0 on one side. It is linear in the number of runs: those u whose gap is too large are a sum that falls from run to run; the others are a queue.
+// exponent 0 on one side, or for a run inside a bucket of messages[u]·exp(η·|middle − middle_u − excess|). It is linear in the number of runs: those u whose gap is too large are a sum that falls from run to run; the others are a queue.
 func (p *proposal) convolve(j int, messages []wide, excess float64, c *cell) []wide {
 	from, to := &p.layers[j-1], &p.layers[j]
 	out := make([]wide, len(to.places))
@@ -659,7 +666,7 @@ func (p *proposal) convolve(j int, messages []wide, excess float64, c *cell) []w
 				within++
 			}
 			for ; within < limit && from.middle[within] <= w.high; within++ {
-				out[v] = out[v].plus(messages[within])
+				out[v] = out[v].plus(messages[within].times(wideExp(w.cost(p.eta, c, from.middle[within]))))
 			}
 			continue
 		}
@@ -846,20 +853,16 @@ func (o outward) at(k int) int {
 func (p *proposal) bound(c *cell, path []place) (gaps, slack exact.Uint128) {
 	slack = exact.Product(c.width(), p.den)
 	x, y := c.twice()
-	var last exact.Uint128 // den times twice the middle of a place's numbers of records before a cut
+	var last exact.Uint128 // 2·den times the number that stands for the last place's
 	for j, part := range p.parts {
-		all := exact.Product(p.n, p.den)
-		to := place{low: all, high: all}
+		to := place{twice: exact.Product(p.n, p.den).Shl(1)}
 		if j < len(path) {
 			to = path[j]
 		}
-		have, want, spread := to.low.Add(to.high), last.Add(exact.Product(part, x)).Add(exact.Product(part, y)), to.high.Sub(to.low) // the gap is have − last
+		have, want := to.twice, last.Add(exact.Product(part, x)).Add(exact.Product(part, y)) // the gap is have − last
 		off := distance(have, want)
 		switch {
-		case to.side == inside: // the gap is as wanted, somewhere in the place
-			if off.Less(spread) { // but for the rounding of float64
-				off = spread
-			}
+		case to.side == inside: // the gap may be as wanted
 			slack = slack.Add(off)
 		case to.side == below && have.Less(want), to.side == above && want.Less(have): // by the rounding of float64 alone
 			slack = slack.Add(off)
@@ -867,7 +870,7 @@ func (p *proposal) bound(c *cell, path []place) (gaps, slack exact.Uint128) {
 			gaps = gaps.Add(off)
 		}
 		if to.side == around {
-			slack = slack.Add(spread).Add(spread)
+			slack = slack.Add(to.high.Sub(to.low).Shl(1))
 		}
 		last = have
 	}

@@ -57,8 +57,10 @@ var powersOfTwo = sync.OnceValue(func() *[2048]float64 {
 	return t
 })
 
-// wideExp returns e^x, to some 50 bits if |x| is less than 10^4.
+// wideExp returns e^x, to some 50 bits if |x| is less than 10^4. Numbers below e^(−2^56) are taken for that, so that exponents, of which one for each cut and gap add up, stay within int64: what is proposed too often is
+// kept the less.
 func wideExp(x float64) wide {
+	x = max(x, -(1 << 56))
 	y := x * math.Log2E
 	whole := int64(y)
 	if y < float64(whole) {
