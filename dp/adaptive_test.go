@@ -128,7 +128,7 @@ func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
 			t.Errorf("%d records: adaptive histograms are rehearsed %d times, want %d: %v", records, got, want, all)
 		}
 	}
-	f(1000, 4)
+	f(1000, 3)
 	f(1<<30, 2)
 }
 

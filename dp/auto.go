@@ -25,8 +25,11 @@ type Prediction struct {
 // badness is what estimators are ordered by.
 func (p Prediction) badness() float64 {
 	product := (1 + p.Mean) * (1 + p.Max)
-	if p.Estimator.bins > 0 {
+	switch {
+	case p.Estimator.bins > 0:
 		product *= caution
+	case p.Estimator.joint():
+		product *= patience
 	}
 	return product
 }
@@ -40,8 +43,11 @@ const (
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
 var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
 
-// caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape.
-const caution = 1.3
+// caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape. patience is by how much that of joint draws must be, which take some ten times as long as others.
+const (
+	caution  = 1.3
+	patience = 1.05
+)
 
 // Choose compares estimators for these options on a grid, whatever their own Estimator, and returns the one with the least expected error first, and the others in
 // order. It sees the options, the grid and Records, and never the data: records of several [shapes], which are spread as the prior says by and large, are released some times by
@@ -84,7 +90,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
-		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
+		if e.joint() && (len(asked) == 1 || e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
 			continue
 		}
 		o.Learn = nil
@@ -138,8 +144,8 @@ type shape struct {
 }
 
 // shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, one is normal in its
-// probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth, one is log-normal with a median of a sixtieth and a deviation of e^1.5, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
-// proportion to 1, 1/2, 1/3, …: other places for each rehearsal, since much depends on how near a quantile is to where a clump ends. Each shape is a list of data sets, one for a rehearsal, or one for all.
+// probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth (but of four buckets at least, since in one there is nothing to find), one is log-normal with a median of a sixtieth and a deviation of e^1.5, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
+// proportion to 1, 1/2, 1/3, … and to 1/10, 1/11, 1/12, …: other places for each rehearsal, since much depends on how near a quantile is to where a clump ends. Each shape is a list of data sets, one for a rehearsal, or one for all.
 func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 	total := 0.0
 	for _, w := range weights {
@@ -157,14 +163,14 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 		}
 		return []shape{newShape(g, shares, records)}
 	}
-	clumps := func(n int) (all []shape) {
+	clumps := func(n, even int) (all []shape) {
 		for lot := range maxRehearsals {
 			random := rand.New(rand.NewPCG(uint64(n), uint64(lot)))
 			shares := make([]float64, len(weights))
 			for k := range n {
 				u := random.Float64()
 				i := sort.Search(len(weights)-1, func(i int) bool { return before[i+1] > u })
-				shares[i] += 1 / float64(k+1)
+				shares[i] += 1 / float64(k+even)
 			}
 			all = append(all, newShape(g, shares, records))
 		}
@@ -174,9 +180,9 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 		smooth(func(u float64) float64 { return u }),
 		smooth(func(u float64) float64 { return math.Erf((u - 0.5) / width / math.Sqrt2) }),
 		smooth(func(u float64) float64 { return -math.Exp(-u / width) }),
-		smooth(func(u float64) float64 { return -math.Exp(-u / width * 20) }),
+		smooth(func(u float64) float64 { return -math.Exp(-u / max(width/20, 4/float64(len(weights)))) }),
 		smooth(func(u float64) float64 { return math.Erf(math.Log(u/width*3) / 1.5 / math.Sqrt2) }),
-		clumps(max(len(weights)/4, 2)), clumps(max(len(weights)/2, 2)),
+		clumps(max(len(weights)/4, 2), 1), clumps(max(len(weights)/2, 2), 10),
 	}
 }
 

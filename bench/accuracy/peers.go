@@ -45,7 +45,7 @@ func (e entrant) times(m int) int {
 
 func entrants() []entrant {
 	return []entrant{
-		own("auto", "what Quietile chooses, by simulation without data, for the number of records as a public hint"),
+		own("auto", "what Quietile chooses, by simulation without data, for the number of records as a public hint; it is asked for buckets, which are all that is compared"),
 		own("recursive", ""),
 		own("tree", ""),
 		{"AQ", false, "ApproximateQuantiles: Kaplan, Schnapp, Stemmer (ICML 2022), with the sensitivity max(q, 1−q) of adding or removing, as the authors' code does", always, aq},
