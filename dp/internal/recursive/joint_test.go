@@ -475,3 +475,65 @@ func TestTrialsSucceedSoonInFullBuckets(t *testing.T) {
 		}
 	}
 }
+
+// In a range whose ends are inside buckets, the score of buckets is the least over all divisions into parts of 1/den, which the best is one of.
+func TestScoresOfBucketsAreTheLeastOfAllDivisions(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 3000 {
+		p := &Problem{Levels: 3, Weights: ones(4), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
+		for b := range 4 {
+			if n := r.Uint64N(6); n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		v := newSolver(p, exact.New())
+		g := &joint{solver: v, a: r.Uint64N(16), b: 16 + r.Uint64N(17), whole: true}
+		g.first = v.recordsBefore(g.a)
+		g.n = v.recordsBefore(g.b) - g.first
+		for range 2 + r.IntN(2) {
+			g.parts = append(g.parts, 1+r.Uint64N(3))
+			g.den += g.parts[len(g.parts)-1]
+		}
+		var cuts []uint64
+		for range len(g.parts) - 1 {
+			cuts = append(cuts, g.a+r.Uint64N(g.b-g.a+1))
+		}
+		slices.Sort(cuts)
+		value := g.valued(cuts)
+		for records := range 2*g.n + 2 {
+			// By den times the records before a cut, the least sum so far.
+			best := map[int64]int64{0: 0}
+			for j, part := range g.parts {
+				low, high := g.n, g.n
+				if j < len(cuts) {
+					from, to := cuts[j], cuts[j]
+					if cuts[j] < g.b {
+						from, to = max(cuts[j]&^7, g.a), min(cuts[j]&^7+8, g.b)
+					}
+					low, high = v.recordsBefore(from)-g.first, v.recordsBefore(to)-g.first
+				}
+				next := map[int64]int64{}
+				for x := int64(low * g.den); x <= int64(high*g.den); x++ {
+					for last, sum := range best {
+						if last > x {
+							continue
+						}
+						off := x - last - int64(part*records)
+						if sum += max(off, -off); next[x] == 0 || sum+1 < next[x] {
+							next[x] = sum + 1 // 0 is none
+						}
+					}
+				}
+				for x := range next {
+					next[x]--
+				}
+				best = next
+			}
+			if got, want := int64(value(records).Lo), 2*best[int64(g.n*g.den)]; got != want {
+				t.Fatalf("cuts %v from %d to %d, parts %v, N %d: %d, want %d", cuts, g.a, g.b, g.parts, records, got, want)
+			}
+		}
+	}
+}
