@@ -147,28 +147,24 @@ func TestRunsTellTheirRanks(t *testing.T) {
 	}
 }
 
-// A score is the least over all N, and over all ways to divide the records of buckets.
+// A score is the least over all N and, for buckets, over all divisions into parts of 1/den, which the best is one of; also in a range whose ends are inside buckets.
 func TestScoresAreTheLeast(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	for range 2000 {
+	for range 3000 {
 		p := &Problem{Levels: 3, Weights: ones(4), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
 		for b := range 4 {
-			if n := r.Uint64N(1 << r.IntN(5)); n > 0 {
+			if n := r.Uint64N(6); n > 0 {
 				p.Counts = append(p.Counts, Count{b, n})
 			}
 		}
 		v := newSolver(p, exact.New())
-		g := &joint{solver: v, b: v.top, whole: r.IntN(2) == 0}
-		g.n = v.recordsBefore(v.top)
-		if r.IntN(2) == 0 { // a range whose ends are inside buckets
-			g.a, g.b = r.Uint64N(16), 16+r.Uint64N(16)
-			g.first = v.recordsBefore(g.a)
-			g.n = v.recordsBefore(g.b) - g.first
-		}
-		for range 2 + r.IntN(3) {
-			g.parts = append(g.parts, 1+r.Uint64N(9))
+		g := &joint{solver: v, a: r.Uint64N(16), b: 16 + r.Uint64N(17), whole: r.IntN(2) == 0}
+		g.first = v.recordsBefore(g.a)
+		g.n = v.recordsBefore(g.b) - g.first
+		for range 2 + r.IntN(2) {
+			g.parts = append(g.parts, 1+r.Uint64N(3))
 			g.den += g.parts[len(g.parts)-1]
 		}
 		var cuts []uint64
@@ -176,36 +172,42 @@ func TestScoresAreTheLeast(t *testing.T) {
 			cuts = append(cuts, g.a+r.Uint64N(g.b-g.a+1))
 		}
 		slices.Sort(cuts)
-		// The least sum of all that is possible from a cut on, with so many records before the last.
-		var from func(j int, last, records uint64) int64
-		from = func(j int, last, records uint64) int64 {
-			off := func(gap uint64) int64 {
-				x := int64(gap*g.den) - int64(g.parts[j]*records)
-				return 2 * max(x, -x)
-			}
-			if j == len(cuts) {
-				return off(g.n - last)
-			}
-			low, high := cuts[j], cuts[j]
-			if g.whole && cuts[j] != g.b {
-				low, high = max(cuts[j]&^7, g.a), min(cuts[j]&^7+8, g.b)
-			}
-			least := int64(1) << 50 // more than any, where there is none
-			for n := max(v.recordsBefore(low)-g.first, last); n <= v.recordsBefore(high)-g.first; n++ {
-				least = min(least, off(n-last)+from(j+1, n, records))
-			}
-			return least
-		}
 		value := g.valued(cuts)
 		score, first, last := g.best(value)
-		for n := range 2*g.n + 3 {
-			// Whole records may be divided in fewer ways than real numbers, which the code allows, so that its sums may be less by less than one record for each cut.
-			got, want := int64(value(n).Lo), from(0, 0, n)
-			if got > want || !g.whole && got < want || got < want-2*int64(g.den)*int64(len(cuts)) {
-				t.Fatalf("cuts %v, parts %v, N %d: %d, want %d", cuts, g.parts, n, got, want)
+		for records := range 2*g.n + 2 {
+			// By den times the records before a cut, the least sum so far.
+			best := map[int64]int64{0: 0}
+			for j, part := range g.parts {
+				low, high := g.n, g.n
+				if j < len(cuts) {
+					from, to := cuts[j], cuts[j]
+					if g.whole && cuts[j] < g.b {
+						from, to = max(cuts[j]&^7, g.a), min(cuts[j]&^7+8, g.b)
+					}
+					low, high = v.recordsBefore(from)-g.first, v.recordsBefore(to)-g.first
+				}
+				next := map[int64]int64{}
+				for x := int64(low * g.den); x <= int64(high*g.den); x++ {
+					for last, sum := range best {
+						if last > x {
+							continue
+						}
+						off := x - last - int64(part*records)
+						if sum += max(off, -off); next[x] == 0 || sum+1 < next[x] {
+							next[x] = sum + 1 // 0 is none
+						}
+					}
+				}
+				for x := range next {
+					next[x]--
+				}
+				best = next
 			}
-			if here := value(n); here.Less(score) || (here == score) != (n >= first && n <= last) {
-				t.Fatalf("cuts %v, parts %v: %v of %d … %d is said to be best, and %d has %v", cuts, g.parts, score, first, last, n, here)
+			if got, want := int64(value(records).Lo), 2*best[int64(g.n*g.den)]; got != want {
+				t.Fatalf("cuts %v from %d to %d, parts %v, N %d: %d, want %d", cuts, g.a, g.b, g.parts, records, got, want)
+			}
+			if here := value(records); here.Less(score) || (here == score) != (records >= first && records <= last) {
+				t.Fatalf("cuts %v, parts %v: %v of %d … %d is said to be best, and %d has %v", cuts, g.parts, score, first, last, records, here)
 			}
 		}
 	}
@@ -471,68 +473,6 @@ func TestTrialsSucceedSoonInFullBuckets(t *testing.T) {
 						t.Errorf("%d trials of %d quantiles, ε %d, records %v, weight %d", s.trials, m, epsilon, counts, weight)
 					}
 				}
-			}
-		}
-	}
-}
-
-// In a range whose ends are inside buckets, the score of buckets is the least over all divisions into parts of 1/den, which the best is one of.
-func TestScoresOfBucketsAreTheLeastOfAllDivisions(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	for range 3000 {
-		p := &Problem{Levels: 3, Weights: ones(4), Quantiles: []int64{Unit / 2}, Epsilon: Unit, Contributions: 1}
-		for b := range 4 {
-			if n := r.Uint64N(6); n > 0 {
-				p.Counts = append(p.Counts, Count{b, n})
-			}
-		}
-		v := newSolver(p, exact.New())
-		g := &joint{solver: v, a: r.Uint64N(16), b: 16 + r.Uint64N(17), whole: true}
-		g.first = v.recordsBefore(g.a)
-		g.n = v.recordsBefore(g.b) - g.first
-		for range 2 + r.IntN(2) {
-			g.parts = append(g.parts, 1+r.Uint64N(3))
-			g.den += g.parts[len(g.parts)-1]
-		}
-		var cuts []uint64
-		for range len(g.parts) - 1 {
-			cuts = append(cuts, g.a+r.Uint64N(g.b-g.a+1))
-		}
-		slices.Sort(cuts)
-		value := g.valued(cuts)
-		for records := range 2*g.n + 2 {
-			// By den times the records before a cut, the least sum so far.
-			best := map[int64]int64{0: 0}
-			for j, part := range g.parts {
-				low, high := g.n, g.n
-				if j < len(cuts) {
-					from, to := cuts[j], cuts[j]
-					if cuts[j] < g.b {
-						from, to = max(cuts[j]&^7, g.a), min(cuts[j]&^7+8, g.b)
-					}
-					low, high = v.recordsBefore(from)-g.first, v.recordsBefore(to)-g.first
-				}
-				next := map[int64]int64{}
-				for x := int64(low * g.den); x <= int64(high*g.den); x++ {
-					for last, sum := range best {
-						if last > x {
-							continue
-						}
-						off := x - last - int64(part*records)
-						if sum += max(off, -off); next[x] == 0 || sum+1 < next[x] {
-							next[x] = sum + 1 // 0 is none
-						}
-					}
-				}
-				for x := range next {
-					next[x]--
-				}
-				best = next
-			}
-			if got, want := int64(value(records).Lo), 2*best[int64(g.n*g.den)]; got != want {
-				t.Fatalf("cuts %v from %d to %d, parts %v, N %d: %d, want %d", cuts, g.a, g.b, g.parts, records, got, want)
 			}
 		}
 	}

@@ -55,19 +55,18 @@ type run struct{ start, end, before, records uint64 }
 // A layer is the runs where a cut may be. A bucket with many records that may be divided in any way is there several times: for its least and its greatest number of records before the cut, and for runs of those between.
 type layer struct {
 	places []place
-	middle []float64    // the number of records before a cut that stands for its others, less the target
+	middle []float64    // the middle of its numbers of records before a cut, less the target
 	weight []wide       // mass·exp(η·slack)
 	fall   []wide       // exp(−η·(the next middle less this one)); 1 for the last
 	ends   [][2]float64 // its least and its greatest number, less the target
 	latest []int        // how many places of the layer before may have a cut that is not greater
 }
 
-// A place is a run of a layer, with den times the least and the greatest number of records before the cut: a bucket's records may be divided within a record too. Twice is 2·den times the number that stands
-// for these: their middle, or if den times a gap that is wanted can only be the greatest of them, this one.
+// A place is a run of a layer, with den times the least and the greatest number of records before the cut: a bucket's records may be divided within a record too.
 type place struct {
 	run
-	side             side
-	low, high, twice exact.Uint128
+	side      side
+	low, high exact.Uint128
 }
 
 // A side says for which number of records before the last cut, and those of the gap, the run is what follows.
@@ -373,14 +372,11 @@ func (p *proposal) layer(all []run, j int, reach float64) layer {
 	at, c := exact.Product(target, p.den), p.crowdAt(all, target)
 	put := func(r run, s side, low, high exact.Uint128) {
 		from, to := p.above(low, at), p.above(high, at)
-		slack, middle, twice := to-from, (from+to)/2, low.Add(high)
+		slack := to - from
 		if s == inside {
 			slack = 0 // what the gap is off is known when it is drawn
-			if high.Sub(low) == exact.From64(1) {
-				middle, twice = to, high.Shl(1)
-			}
 		}
-		l.places, l.middle, l.ends = append(l.places, place{r, s, low, high, twice}), append(l.middle, middle), append(l.ends, [2]float64{from, to})
+		l.places, l.middle, l.ends = append(l.places, place{r, s, low, high}), append(l.middle, (from+to)/2), append(l.ends, [2]float64{from, to})
 		l.weight = append(l.weight, wideOf(p.float(p.massOf(&r))).times(wideExp(p.eta*slack)))
 	}
 	var last run
@@ -853,13 +849,14 @@ func (o outward) at(k int) int {
 func (p *proposal) bound(c *cell, path []place) (gaps, slack exact.Uint128) {
 	slack = exact.Product(c.width(), p.den)
 	x, y := c.twice()
-	var last exact.Uint128 // 2·den times the number that stands for the last place's
+	var last exact.Uint128 // den times twice the middle of a place's numbers of records before a cut
 	for j, part := range p.parts {
-		to := place{twice: exact.Product(p.n, p.den).Shl(1)}
+		all := exact.Product(p.n, p.den)
+		to := place{low: all, high: all}
 		if j < len(path) {
 			to = path[j]
 		}
-		have, want := to.twice, last.Add(exact.Product(part, x)).Add(exact.Product(part, y)) // the gap is have − last
+		have, want := to.low.Add(to.high), last.Add(exact.Product(part, x)).Add(exact.Product(part, y)) // the gap is have − last
 		off := distance(have, want)
 		switch {
 		case to.side == inside: // the gap may be as wanted
