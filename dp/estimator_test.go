@@ -624,3 +624,68 @@ func TestAdaptiveHistogramsSuitTheRecords(t *testing.T) {
 	f(1, 8192, 4, 4)
 	f(1, 1, 4, 2)
 }
+
+// Joint draws are of buckets where an answer is its bucket's lower edge, which finds a crowded one that a quantile lies just inside of, and of cuts where the position in a bucket matters: to the answer, or to quantiles read from
+// lines between those drawn.
+func TestJointDrawsAreOfBucketsWhereOnlyTheseMatter(t *testing.T) {
+	crowded := sketch.NewBinned(linear(t, 0, 128, 128))
+	// 80 records before a quarter of all a bucket with nearly half begins, and next to nothing is in those before it.
+	for b, n := range map[int]uint64{20: 2420, 40: 4600, 60: 2980} {
+		if err := crowded.AddBucket(crowded.Grid().Index(float64(b)+0.5), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quarters := Options{Quantiles: []float64{0.25, 0.5, 0.75}, Epsilon: 2e8}
+	var err error
+	if quarters.Estimator, err = ParseEstimator("joint"); err != nil {
+		t.Fatal(err)
+	}
+	missed := func(rep Representative) (n int) {
+		o := quarters
+		o.Representative = rep
+		for range 400 {
+			r, err := Release(crowded, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Quantiles[0].Lower != 40 {
+				n++
+			}
+		}
+		return n
+	}
+	buckets, cuts := missed(Lower), missed(Within)
+	if buckets > 6 || cuts < 12 {
+		t.Errorf("a crowded bucket is missed in %d of 400 releases as a bucket, and in %d as a cut", buckets, cuts)
+	}
+
+	// Of 19 quantiles of even records in four buckets five are drawn.
+	even := sketch.NewBinned(linear(t, 0, 4, 4))
+	for b := range 4 {
+		for range 2500 {
+			even.Add(float64(b) + 0.5)
+		}
+	}
+	o := Options{Epsilon: 1e9}
+	if o.Estimator, err = ParseEstimator("joint:draws=5"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 19 {
+		o.Quantiles = append(o.Quantiles, float64(i+1)/20)
+	}
+	wrong := 0
+	for range 50 {
+		r, err := Release(even, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, q := range r.Quantiles {
+			if (i+1)%5 != 0 && q.Lower != float64((i+1)/5) { // those at the edges have two right buckets
+				wrong++
+			}
+		}
+	}
+	if wrong > 80 {
+		t.Errorf("%d of 800 quantiles between others are in the wrong bucket", wrong)
+	}
+}
