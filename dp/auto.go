@@ -24,12 +24,13 @@ type Prediction struct {
 
 // badness is what estimators are ordered by.
 func (p Prediction) badness() float64 {
-	product := (1 + p.Mean) * (1 + p.Max)
-	switch {
-	case p.Estimator.bins > 0:
+	mean, most := p.Mean, p.Max
+	if p.Estimator.joint() {
+		mean, most = patience*mean, patience*most
+	}
+	product := (1 + mean) * (1 + most)
+	if p.Estimator.bins > 0 {
 		product *= caution
-	case p.Estimator.joint():
-		product *= patience
 	}
 	return product
 }
@@ -41,12 +42,12 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
+var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
 
 // caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape. patience is by how much that of joint draws must be, which take some ten times as long as others.
 const (
 	caution  = 1.3
-	patience = 1.05
+	patience = 1.025
 )
 
 // Choose compares estimators for these options on a grid, whatever their own Estimator, and returns the one with the least expected error first, and the others in
@@ -84,8 +85,8 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			return nil, err
 		}
 		o := o
-		if o.Estimator = e; o.Validate() != nil || e.bins >= g.Len() {
-			continue // not for so many quantiles, so small a budget, or the same as without bins
+		if o.Estimator = e; o.Validate() != nil || e.bins >= g.Len() || e.smooth && g.Len() > 1024 {
+			continue // not for so many quantiles, so small a budget, the same as without bins, or never the best
 		}
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
@@ -145,7 +146,7 @@ type shape struct {
 
 // shapes returns data sets of so many records. A prior says about where records are, and nothing of how smoothly they lie there: one shape is as the prior says, one is normal in its
 // probabilities, with a standard deviation of a twentieth, two are exponential with a mean of a twentieth and a four-hundredth (but of four buckets at least, since in one there is nothing to find), one is log-normal with a median of a sixtieth and a deviation of e^1.5, and two are clumps at a quarter and half as many places as there are buckets, of sizes in
-// proportion to 1, 1/2, 1/3, … and to 1/10, 1/11, 1/12, …: other places for each rehearsal, since much depends on how near a quantile is to where a clump ends. Each shape is a list of data sets, one for a rehearsal, or one for all.
+// proportion to 1, 1/2, 1/3, … and to 1/10, 1/11, 1/12, …. Clumps have other places in each rehearsal, and the other shapes are tilted by up to a quarter either way, since where errors are small they depend on how near a quantile is to where a bucket ends.
 func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 	total := 0.0
 	for _, w := range weights {
@@ -156,12 +157,17 @@ func shapes(g *sketch.Grid, weights []uint64, records uint64) [][]shape {
 		before[i+1] = before[i] + float64(w)/total
 	}
 	const width = 1. / 20
-	smooth := func(below func(u float64) float64) []shape {
-		shares := make([]float64, len(weights))
-		for i := range shares {
-			shares[i] = below(before[i+1]) - below(before[i])
+	smooth := func(below func(u float64) float64) (all []shape) {
+		for lot := range maxRehearsals {
+			random := rand.New(rand.NewPCG(0, uint64(lot)))
+			tilt := random.Float64()/2 - 0.25
+			shares := make([]float64, len(weights))
+			for i := range shares {
+				shares[i] = (below(before[i+1]) - below(before[i])) * (1 + tilt*(before[i]+before[i+1]-1))
+			}
+			all = append(all, newShape(g, shares, records))
 		}
-		return []shape{newShape(g, shares, records)}
+		return all
 	}
 	clumps := func(n, even int) (all []shape) {
 		for lot := range maxRehearsals {

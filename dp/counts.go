@@ -47,7 +47,7 @@ func (o Options) noisyTree(bins int) *tree.Problem {
 		p.Branching, p.Levels = bins, 2
 		return p
 	}
-	p.Branching = defaultBranching
+	p.Branching, p.Smooth = defaultBranching, o.Estimator.smooth
 	if o.Estimator.branching > 0 {
 		p.Branching = o.Estimator.branching
 	}

@@ -17,6 +17,7 @@ type Estimator struct {
 	draws     int     // of joint; 0 means all
 	edges     bool    // of recursive
 	spikes    bool    // of adaptive
+	smooth    bool    // of tree
 	branching int     // of tree; 0 means defaultBranching
 	height    int     // of tree; 0 means all levels
 	power     float64 // of recursive, joint, tree and adaptive
@@ -66,6 +67,7 @@ var (
 	power     = parameter{name: "power"}
 	edges     = parameter{name: "edges", flag: func(e *Estimator) *bool { return &e.edges }}
 	spikes    = parameter{name: "spikes", flag: func(e *Estimator) *bool { return &e.spikes }}
+	smooth    = parameter{name: "smooth", flag: func(e *Estimator) *bool { return &e.smooth }}
 )
 
 // estimators are the kinds with their names and parameters, in the order in which they print.
@@ -77,7 +79,7 @@ var estimators = []struct {
 	{recursiveKind, "recursive", []parameter{arity, power, edges}},
 	{jointKind, "joint", []parameter{jointly, power, draws}},
 	{independentKind, "independent", nil},
-	{treeKind, "tree", []parameter{branching, height, power, bins}},
+	{treeKind, "tree", []parameter{branching, height, power, bins, smooth}},
 	{densityKind, "density", []parameter{bins}},
 	{adaptiveKind, "adaptive", []parameter{rounds, few, power, spikes}},
 	{sliceKind, "slice", []parameter{width}},
@@ -86,7 +88,7 @@ var estimators = []struct {
 
 // estimatorHelp is what a wrong description is told.
 const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 64, power=-4 to 4 and edges, such as recursive:arity=3,power=0.5,edges, joint, with arity=2 to 33, power and draws=2 to 1024, " +
-	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4 and bins=2 to 1048576, density, with bins, adaptive, with rounds=1 to 16, bins=2 to 1024, power and spikes, and slice, with width=1 to 1099511627776"
+	"tree, with branching=2 to 1024, height=2 to 24, power=-4 to 4, bins=2 to 1048576 and smooth, density, with bins, adaptive, with rounds=1 to 16, bins=2 to 1024, power and spikes, and slice, with width=1 to 1099511627776"
 
 // ParseEstimator reads the description of an estimator:
 //
@@ -100,8 +102,9 @@ const estimatorHelp = "there are auto, independent, recursive, with arity=2 to 6
 //	tree                          noisy counts of a tree over the buckets, from which all quantiles are read (docs/proofs/tree.md)
 //	tree:branching=8              with 8 children to a node instead of 16
 //	tree:height=3                 with so many levels at most, the leaves and the root, which is not released, among them
-//	tree:power=0                  with shares of the levels as above; the default is 0.5
+//	tree:power=0                  with shares of the levels as above; the default is 0.5, or with smooth 0
 //	tree:bins=512                 over so many runs of buckets that weigh the same in the prior, instead of the buckets
+//	tree:smooth                   records of neighbouring buckets, up to 8,192, being taken to differ little where the noisy counts do not say otherwise
 //	density:bins=64               noisy counts of so many such runs alone; without bins, of as many as suit a smooth density and Options.Records
 //	adaptive                      noisy counts of a few bins, then of others where those showed records, and so on (docs/proofs/adaptive.md)
 //	adaptive:rounds=3,bins=16     three times of at most so many; without numbers, as many as suit Options.Records and find single buckets
@@ -147,6 +150,9 @@ func ParseEstimator(s string) (Estimator, error) {
 				return e, fmt.Errorf("%w: estimator %q: %s has no value", ErrOptions, s, key)
 			}
 			return e, fmt.Errorf("%w: estimator %q: %s", ErrOptions, s, estimatorHelp)
+		}
+		if !seen[power.name] {
+			e.power = e.usualPower()
 		}
 		return e.normal(), nil
 	}
@@ -223,6 +229,9 @@ func (e Estimator) String() string {
 func (e Estimator) usualPower() float64 {
 	switch e.kind {
 	case treeKind:
+		if e.smooth {
+			return 0
+		}
 		return defaultPower
 	case adaptiveKind:
 		return 1

@@ -38,6 +38,9 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("tree:bins=100,height=3", "tree:height=3,bins=100")
 	f("tree:power=1", "tree:power=1")
 	f("tree:power=-0", "tree:power=0")
+	f("tree:smooth", "tree:smooth")
+	f("tree:power=0,smooth", "tree:smooth")
+	f("tree:smooth,power=0.5,branching=16", "tree:power=0.5,smooth")
 	f("density", "density")
 	f("density:bins=20", "density:bins=20")
 	f("adaptive", "adaptive")
@@ -295,7 +298,7 @@ func TestEveryEstimatorAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "density:bins=50", "adaptive", "adaptive:rounds=5,bins=20", "adaptive:spikes"} {
+	for _, name := range []string{"recursive", "recursive:arity=3,edges", "recursive:power=1", "independent", "tree", "tree:branching=3", "tree:height=3,power=1,bins=100", "tree:smooth", "density:bins=50", "adaptive", "adaptive:rounds=5,bins=20", "adaptive:spikes"} {
 		e, err := ParseEstimator(name)
 		if err != nil {
 			t.Fatal(err)

@@ -422,7 +422,18 @@ func Work(o Options, g *sketch.Grid) uint64 {
 		weighing = 2 * buckets * m
 	}
 	if o.Estimator.counts() {
-		return node*buckets*releases + 2*m + weighing + learning
+		counted := g.Len()
+		if n := o.bins(); n > 0 {
+			counted = min(n, counted)
+		}
+		smoothing := uint64(0)
+		if p := o.noisyTree(counted); p.Smooth {
+			smoothing = p.Smoothing()
+			if o.Forecast != nil {
+				smoothing *= curveRuns + 2
+			}
+		}
+		return node*buckets*releases + 2*m + weighing + learning + smoothing
 	}
 	measuring := uint64(0)
 	if o.measures() {

@@ -50,6 +50,7 @@ func main() {
 	ms := flag.String("m", "1,3,9,29,99,199", "numbers of quantiles")
 	epsilons := flag.String("epsilon", "0.1,0.5,1,5", "privacy losses")
 	only := flag.String("only", "", "names of entrants, all others are left out, and descriptions of other estimators of ours, separated by semicolons")
+	sets := flag.String("sets", "", "names of data sets, all others are left out, separated by semicolons")
 	reps := flag.Int("reps", 100, "repetitions of each cell, and more with few quantiles")
 	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")
 	data := flag.String("data", defaultData(), "folder with adult.csv.gz and books.csv.gz")
@@ -73,6 +74,9 @@ func main() {
 	}
 	fmt.Fprintf(os.Stderr, "seed %d\n", *seed)
 	for _, s := range sources(*data) {
+		if *sets != "" && !slices.Contains(strings.Split(*sets, ";"), s.name) {
+			continue
+		}
 		for _, n := range numbers(*ns) {
 			d := newDataset(s, int(n), rand.New(rand.NewPCG(*seed, hash(s.name, n))))
 			var cells []*cell

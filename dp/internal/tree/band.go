@@ -52,9 +52,11 @@ func (t *Tree) calibrate(confidence float64, runs int, s exact.NoiseSampler, nee
 	if order > runs {
 		panic(fmt.Sprintf("tree: %d runs are too few for confidence %v", runs, confidence))
 	}
+	empty := *t.problem  // it has no counts
+	empty.Smooth = false // which changes nothing of what is needed
 	needed := make([]float64, runs)
 	for r := range needed {
-		needed[r] = needs(Release(t.problem, s)) // the problem has no counts
+		needed[r] = needs(Release(&empty, s))
 	}
 	slices.Sort(needed)
 	return needed[order-1]

@@ -27,19 +27,18 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 	if err != nil {
 		panic(err) // Measure has called it
 	}
+	variance := make([]float64, len(noisy)) // of the noise, by level
+	for level := p.first(); level < len(noisy); level++ {
+		variance[level] = noise[level].Deviation() * noise[level].Deviation()
+	}
 	t := &Tree{problem: p, variance: make([][]float64, len(noisy))}
-	estimate, positive := make([][]float64, len(noisy)), make([][]float64, len(noisy))
+	estimate := make([][]float64, len(noisy))
 	// sums holds, for the nodes of a level, what their children's estimates and variances add up to.
 	type sum struct{ estimate, variance float64 }
 	sums := make([][]sum, len(noisy))
 	sizes := p.sizes()
 	for level := len(noisy) - 1; level >= 0; level-- {
-		released := level >= p.first()
-		own := 0.0
-		if released {
-			own = noise[level].Deviation()
-			own *= own
-		}
+		released, own := level >= p.first(), variance[level]
 		estimate[level], t.variance[level] = make([]float64, sizes[level]), make([]float64, sizes[level])
 		if level > 0 {
 			sums[level-1] = make([]sum, sizes[level-1])
@@ -64,33 +63,45 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 			}
 		}
 	}
-	n := max(estimate[0][0], 0)
-	positive[0] = []float64{n}
+	positive := t.positive(estimate)
+	if p.Smooth && p.Buckets <= MaxSmooth && len(noisy) > 1 {
+		positive = t.positive(smoothed(p, noisy, variance, t.sizesOf(positive[len(noisy)-2])))
+	}
 	for level := 1; level < len(noisy); level++ {
-		positive[level] = slices.Clone(estimate[level])
 		for i := range estimate[level] {
 			parent := p.parent(level, i)
 			below := sums[level-1][parent]
 			// A child takes up a share of what its parent's estimate has more than the children's, in proportion to its variance.
 			estimate[level][i] += (estimate[level-1][parent] - below.estimate) * t.variance[level][i] / below.variance
 		}
-		from := 0
-		for parent, total := range positive[level-1] {
-			to := from
-			for to < sizes[level] && p.parent(level, to) == parent {
-				to++
-			}
-			project(positive[level][from:to], t.variance[level][from:to], total)
-			from = to
-		}
 	}
 	t.prefix, t.cdf = make([]float64, p.Buckets+1), make([]float64, p.Buckets+1)
+	n := positive[0][0]
 	for i, x := range estimate[len(estimate)-1] {
 		t.prefix[i+1] = t.prefix[i] + x
 		t.cdf[i+1] = min(t.cdf[i]+positive[len(positive)-1][i], n)
 	}
 	t.prefix[p.Buckets], t.cdf[p.Buckets] = estimate[0][0], n
 	return t
+}
+
+// positive returns numbers near those of the nodes, by level, of which none is negative and children add up to their parent's: from the root's down.
+func (t *Tree) positive(estimate [][]float64) [][]float64 {
+	all := [][]float64{{max(estimate[0][0], 0)}}
+	for level := 1; level < len(estimate); level++ {
+		xs := slices.Clone(estimate[level])
+		from := 0
+		for parent, total := range all[level-1] {
+			to := from
+			for to < len(xs) && t.problem.parent(level, to) == parent {
+				to++
+			}
+			project(xs[from:to], t.variance[level][from:to], total)
+			from = to
+		}
+		all = append(all, xs)
+	}
+	return all
 }
 
 // project replaces xs by the numbers nearest to them, in the sum of squared distances divided by their variances, that add up to total ≥ 0 without one being negative

@@ -62,6 +62,7 @@ type Problem struct {
 	Unrooted      bool     // the root's count is not released: there are at least two buckets, and the other levels share all of the loss
 	Shares        []uint64 // of ε or ρ, by level released, the first one's first: as many as those, positive, with a sum below 2³²; nil for equal ones
 	Contributions uint64   // records that one privacy unit contributes at most, positive
+	Smooth        bool     // buckets are taken to differ little from their neighbours where the noisy counts allow it, and are at most 2¹³; this is no part of the measurement
 }
 
 // Depth returns the levels of a tree with this many leaves in which no node has more than branching children.

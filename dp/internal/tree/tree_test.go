@@ -462,11 +462,12 @@ func BenchmarkRelease(b *testing.B) {
 	for _, p := range []*Problem{
 		{Buckets: 8192, Branching: 2, Epsilon: Unit, Contributions: 1},
 		{Buckets: 8192, Branching: 16, Epsilon: Unit, Contributions: 1},
+		{Buckets: 8192, Branching: 16, Smooth: true, Epsilon: Unit, Contributions: 1},
 		{Buckets: 8192, Branching: 2, Noise: Gaussian, Rho: Unit / 10, Contributions: 1},
 		{Buckets: 8192, Branching: 16, Noise: Gaussian, Rho: Unit / 10, Contributions: 1},
 	} {
 		p.Counts = counts(records...)
-		name := fmt.Sprintf("noise=%d/branching=%d", p.Noise, p.Branching)
+		name := fmt.Sprintf("noise=%d/branching=%d/smooth=%t", p.Noise, p.Branching, p.Smooth)
 		b.Run("1000 quantiles/"+name, func(b *testing.B) {
 			for b.Loop() {
 				Release(p, g).Quantiles(qs)
