@@ -91,7 +91,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		// What is left for the answers, which are all that is compared.
 		answers, _ := o.budgets()
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
-		if e.joint() && (len(asked) == 1 || e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
+		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
 			continue
 		}
 		o.Learn = nil

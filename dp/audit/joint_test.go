@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
 	"testing"
@@ -152,6 +153,8 @@ func TestWrongJointDrawsAreCaught(t *testing.T) {
 // A bucketsDraft draws the buckets of quantiles at once, or one after the other, in the plainest way, with equal weights and flaws.
 type bucketsDraft struct {
 	unsorted bool // any vector of buckets is drawn, not only sorted ones, and answered as it is
+	half     bool // how deep they are is in units of half a record, as if one changed no target's rank by more
+	each     bool // how deep they are is added up for all quantiles
 	shared   bool // the quantiles beside the middle one are drawn from the buckets on its sides with that of the middle one among them on both, and half of ε each time
 }
 
@@ -190,6 +193,32 @@ func (d bucketsDraft) answer(shares []int64, epsilon int64) func([]uint64, exact
 			}
 			return least
 		}
+		// How many records the buckets have between their targets and their ends, in units of what one changes that by.
+		depth := func(vector []int, from, to int, shares []int64) int64 {
+			first, n := before[from], before[to]-before[from]
+			den, at := int64(0), int64(0)
+			for _, p := range shares {
+				den += p
+			}
+			least, sum := int64(math.MaxInt64), int64(0)
+			for j, b := range vector {
+				at += shares[j]
+				low, high := at*n-(before[b]-first)*den, (before[b+1]-first)*den-at*n
+				most := max(at, den-at)
+				if d.half {
+					low, high, most = 2*low, 2*high, den
+				}
+				inside := min(low, high)
+				if inside < 0 {
+					return 0
+				}
+				least, sum = min(least, inside/most), sum+inside/most
+			}
+			if d.each {
+				return sum
+			}
+			return least
+		}
 		draw := func(from, to int, shares []int64, epsilon *big.Rat) []int {
 			sum := int64(0)
 			for _, p := range shares {
@@ -204,7 +233,9 @@ func (d bucketsDraft) answer(shares []int64, epsilon int64) func([]uint64, exact
 			var all func(vector []int)
 			all = func(vector []int) {
 				if len(vector) == len(shares)-1 {
-					items = append(items, exact.Item{Mass: exact.From64(1), Score: exact.From64(uint64(score(vector, from, to, shares)))})
+					const most = 1000 // which is the same for all
+					s := score(vector, from, to, shares) + (most-depth(vector, from, to, shares))*sum
+					items = append(items, exact.Item{Mass: exact.From64(1), Score: exact.From64(uint64(s))})
 					vectors = append(vectors, vector)
 					return
 				}
@@ -271,4 +302,6 @@ func TestWrongDrawsOfBucketsAreCaught(t *testing.T) {
 	f(bucketsDraft{}, 0.7, 1, 1, 1, 1)
 	f(bucketsDraft{unsorted: true}, 1.1, 2, 1, 1, 1)
 	f(bucketsDraft{shared: true}, 1.1, 1.5, 1, 1, 1, 1)
+	f(bucketsDraft{half: true}, 1.1, 1.5, 1, 1, 1)
+	f(bucketsDraft{each: true}, 1.1, 20, 1, 1, 1)
 }

@@ -387,8 +387,35 @@ func (f formula) inBuckets(cells []int64, a, b int, quantiles []*big.Rat, lo, hi
 			}
 			return
 		}
-		s := score(vector)
-		p := expNeg(s.Mul(s, rate))
+		// By how many records the targets are inside at least, in units of what one record changes that by.
+		var inside *big.Rat
+		for j, p := range vector {
+			target := new(big.Rat).Mul(upTo[j], new(big.Rat).SetInt64(n))
+			most := new(big.Rat).Sub(one, upTo[j])
+			if most.Cmp(upTo[j]) < 0 {
+				most = upTo[j]
+			}
+			for _, off := range []*big.Rat{new(big.Rat).Sub(target, new(big.Rat).SetInt64(p.low)), new(big.Rat).Sub(new(big.Rat).SetInt64(p.high), target)} {
+				if off.Quo(off, most); inside == nil || off.Cmp(inside) < 0 {
+					inside = off
+				}
+			}
+		}
+		var p *big.Float
+		if depth := new(big.Int).Quo(inside.Num(), inside.Denom()); inside.Sign() > 0 && depth.Sign() > 0 { // such a vector has the score −depth
+			most := new(big.Int).Quo(new(big.Int).Mul(big.NewInt(64), rate.Denom()), rate.Num())
+			if exact := new(big.Int).Mul(most, rate.Num()); exact.Cmp(new(big.Int).Mul(big.NewInt(64), rate.Denom())) < 0 {
+				most.Add(most, big.NewInt(1))
+			}
+			if most.Cmp(depth) < 0 {
+				depth = most
+			}
+			p = expNeg(new(big.Rat).Mul(new(big.Rat).SetInt(depth), rate))
+			p.Quo(float().SetInt64(1), p)
+		} else {
+			s := score(vector)
+			p = expNeg(s.Mul(s, rate))
+		}
 		// Each with all its cuts, of which it weighs as much as they do together.
 		var within func(zs []uint64, weight *big.Rat)
 		within = func(zs []uint64, weight *big.Rat) {

@@ -15,6 +15,9 @@ const MaxJoint = 32
 // trialsOfProposal is after how many trials without success a finer proposal is made: one in 300 succeeds, where the prior is not very far from the data.
 const trialsOfProposal = 1500
 
+// deepest is the largest exponent by which buckets that have the targets deep inside weigh more for that, nearly: others are next to never drawn then, and numbers stay small.
+const deepest = 64
+
 // fineUnit is the least den where the records of buckets are divided: much larger than the largest rate of a record, 500.
 const fineUnit = 1 << 20
 
@@ -28,6 +31,9 @@ type joint struct {
 	den   uint64
 	rate  *exact.Rate // of scores in units of 1/(2·den) records
 	whole bool        // cuts stand for their buckets, whose records may be divided in any way
+	// If buckets are drawn and those with the targets' ranks have them deep enough inside: these buckets, and by how many records their score is below 0.
+	deep  []run
+	depth uint64
 
 	proposal *proposal
 }
@@ -70,8 +76,50 @@ func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole 
 	}
 	// One record changes the score by at most 1 (joint.md, lemmas 1 and 5): η = ε_v/(2·c), and of scores in units of 1/(2·den) it is η/(2·den).
 	g.rate = v.rate(2*g.den, 1, level)
+	if whole {
+		g.dig()
+	}
 	g.proposal = g.propose(0)
 	return g
+}
+
+// dig finds the buckets that have the ranks of all targets inside, and how many records at least would have to come or go for one not to have its target's: a whole number, of which one record changes as much as it does of a score (joint.md, lemma 7).
+func (g *joint) dig() {
+	eta, _ := g.rate.Rat().Float64()
+	g.depth = uint64(math.Ceil(min(deepest/(eta*2*float64(g.den)), 1<<62)))
+	g.tileBuckets(g.a, g.b)
+	upTo, i := uint64(0), 0
+	for _, part := range g.parts[:len(g.parts)-1] {
+		upTo += part
+		rank := exact.Product(upTo, g.n)
+		for i < len(g.blocks) && !rank.Less(exact.Product(g.blocks[i].before+g.blocks[i].records, g.den)) {
+			i++
+		}
+		if i == len(g.blocks) || rank.Less(exact.Product(g.blocks[i].before, g.den)) {
+			g.deep, g.depth = nil, 0
+			return
+		}
+		x := g.blocks[i]
+		for _, off := range []exact.Uint128{rank.Sub(exact.Product(x.before, g.den)), exact.Product(x.before+x.records, g.den).Sub(rank)} {
+			if records, _ := off.QuoRem64(max(upTo, g.den-upTo)); records.Less(exact.From64(g.depth)) {
+				g.depth = records.Lo
+			}
+		}
+		g.deep = append(g.deep, run{x.start, x.end, x.before, x.records})
+	}
+	if g.depth == 0 {
+		g.deep = nil
+	}
+}
+
+// isDeep tells whether sorted cuts stand for the buckets that have the targets deep inside.
+func (g *joint) isDeep(cuts []uint64) bool {
+	for j, r := range g.deep {
+		if cuts[j] < r.start || cuts[j] >= r.end {
+			return false
+		}
+	}
+	return g.deep != nil
 }
 
 func (v *solver) quantilesOf(js []int) []int64 {
@@ -91,6 +139,13 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 	}
 	value := g.valued(d.cuts)
 	slices.Sort(d.cuts) // those of one bucket
+	if d.deep {
+		num, den := p.ratio(&d)
+		return d.cuts, g.sampler.AcceptRatio(g.rate, exact.Product(2*g.den, g.depth), true, num, den)
+	}
+	if g.isDeep(d.cuts) { // which the proposal has apart
+		return nil, false
+	}
 	if d.inside == nil {
 		score, _, _ := g.best(value)
 		if score.Less(p.far) {

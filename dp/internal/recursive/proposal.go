@@ -44,7 +44,7 @@ type proposal struct {
 	heavy   bool    // a cut may gain more by the prior's weight elsewhere than it loses by the score, or no cut has a target's rank
 	layers  []layer // of each cut
 	cells   []cell
-	odds    []uint64      // of the cells and, last, of the outside
+	odds    []uint64      // of the cells, of the outside, and last, if there are such, of the buckets that have the targets deep inside
 	far     exact.Uint128 // scores from here on are the outside's
 	total   wide
 }
@@ -101,7 +101,8 @@ type cell struct {
 // A proposed is what a proposal came to.
 type proposed struct {
 	cuts   []uint64
-	inside *cell // nil for the outside
+	inside *cell // nil for the outside, and if deep
+	deep   bool
 	path   []place
 	odds   []uint64 // by which it was drawn
 	// The score of cuts in these runs with N in the cell is at least gaps less slack, in units of 1/(2·den).
@@ -720,12 +721,22 @@ func (p *proposal) putOdds(reach float64) (outside, inside wide) {
 	for i := range p.cells {
 		inside = inside.plus(p.weightOf(&p.cells[i]))
 	}
-	p.total = inside.plus(outside)
+	deep := wide{}
+	if p.deep != nil {
+		deep = wideExp(p.eta * float64(p.depth))
+		for i := range p.deep {
+			deep = deep.times(wideOf(p.float(p.massOf(&p.deep[i]))))
+		}
+	}
+	p.total = inside.plus(outside).plus(deep)
 	p.odds = nil
 	for i := range p.cells {
 		p.odds = append(p.odds, oddsOf(p.weightOf(&p.cells[i]).over(p.total)))
 	}
 	p.odds = append(p.odds, oddsOf(outside.over(p.total)))
+	if p.deep != nil {
+		p.odds = append(p.odds, oddsOf(deep.over(p.total)))
+	}
 	return outside, inside
 }
 
@@ -741,6 +752,14 @@ func (p *proposal) draw() (d proposed, ok bool) {
 	}
 	d.odds = append(make([]uint64, 0, m+1), p.odds[i])
 	d.cuts = make([]uint64, m)
+	if i > len(p.cells) {
+		d.deep = true
+		for j, r := range p.joint.deep {
+			d.path = append(d.path, place{run: r})
+			d.cuts[j] = p.within(&block{start: r.start, end: r.end})
+		}
+		return d, true
+	}
 	if i == len(p.cells) {
 		all := block{start: p.a, end: p.b + 1}
 		for j := range d.cuts {
@@ -783,7 +802,7 @@ func (p *proposal) ratio(d *proposed) (num, den *big.Int) {
 	} else {
 		num.Lsh(num, uint(-shift))
 	}
-	if d.inside == nil { // m cuts of all, in any order
+	if d.inside == nil && !d.deep { // m cuts of all, in any order
 		for k := range m {
 			num.Mul(num, p.all.Big())
 			den.Mul(den, big.NewInt(int64(k+1)))
