@@ -29,22 +29,23 @@ func (p Prediction) badness() float64 {
 		mean, most = patience*mean, patience*most
 	}
 	product := (1 + mean) * (1 + most)
-	if p.Estimator.bins > 0 {
+	if p.Estimator.bins > 0 || p.Estimator.rounds > 0 || p.Estimator.draws > 0 {
 		product *= caution
 	}
 	return product
 }
 
-// Of each estimator at most so many releases of a shape are simulated, and at least two, in about so many steps.
+// Of each estimator at most so many releases of a shape are simulated, more of few quantiles, of which one release tells less, and at least two, in about so many steps.
 const (
 	maxRehearsals  = 16
+	fewQuantiles   = 10
 	rehearsalSteps = 80_000_000
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
 var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
 
-// caution is by how much the product of errors of an estimator with bins must be the smaller: records may crowd in a bin more than those of any shape. patience is by how much that of joint draws must be, which take some ten times as long as others.
+// caution is by how much the product of errors of an estimator with bins, few rounds or few draws must be the smaller: records may crowd between what it looks at more than those of any shape. patience is by how much each error of joint draws must be, which take some ten times as long as others.
 const (
 	caution  = 1.3
 	patience = 1.025
@@ -105,6 +106,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			steps /= 16
 		}
 		rehearsals := min(max(steps/Work(o, g), 2), maxRehearsals)
+		rehearsals = max(rehearsals, min(rehearsalSteps/32/Work(o, g), maxRehearsals*uint64(fewQuantiles/len(asked)))) // if they are quick
 		logMean, logMax := 0.0, 0.0
 		for _, lots := range shapes {
 			for r := range rehearsals {

@@ -64,7 +64,7 @@ func fit(p *Problem, noisy [][]int64) *Tree {
 		}
 	}
 	positive := t.positive(estimate)
-	if p.Smooth && p.Buckets <= MaxSmooth && len(noisy) > 1 {
+	if leaf := len(noisy) - 1; p.Smooth && p.Buckets <= MaxSmooth && leaf > 0 && math.Abs(recordsOf(noisy[leaf])) < plenty*math.Sqrt(variance[leaf]) {
 		positive = t.positive(smoothed(p, noisy, variance, t.sizesOf(positive[len(noisy)-2])))
 	}
 	for level := 1; level < len(noisy); level++ {

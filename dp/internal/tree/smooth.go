@@ -17,8 +17,20 @@ var (
 // surprise is by how many deviations the count of a bucket may be off what the counts before it let expect. Of Laplace noise alone one in five thousand is; so one that is farther off tells of records that are not as the walk has them.
 const surprise = 6
 
+// plenty is how many deviations of a leaf's noise all records may be: where they are more, noise is next to nothing beside them, and float64 has too few digits for both.
+const plenty = 1 << 20
+
 // unlikely is the share of the largest likelihood below which others are left out.
 const unlikely = 0.01
+
+// recordsOf returns what the counts of the leaves add up to.
+func recordsOf(leaves []int64) float64 {
+	all := 0.0
+	for _, y := range leaves {
+		all += float64(y)
+	}
+	return all
+}
 
 // smoothed returns the records to be expected in each node, by level, given all noisy counts: if the records of buckets are what a walk with normal steps from one to the next has there, and a normal deviation of each bucket's own. Of the variances that are tried each has the weight
 // of its likelihood, but those under which a count is a surprise have none. Sizes say how many records buckets have, about: steps are in proportion to them, and deviations to their roots.
@@ -135,10 +147,8 @@ func (f *filter) start() {
 	for range f.mean {
 		f.covariance = append(f.covariance, make([]float64, len(f.mean)))
 	}
-	all, leaf := 0.0, len(f.noisy)-1
-	for _, y := range f.noisy[leaf] {
-		all += float64(y)
-	}
+	leaf := len(f.noisy) - 1
+	all := recordsOf(f.noisy[leaf])
 	f.covariance[walk][walk] = all*all + 1e4*f.variance[leaf]
 	f.logLikelihood, f.surprise = 0, 0
 }

@@ -169,6 +169,36 @@ func TestSmoothingLeavesSumsAlone(t *testing.T) {
 	}
 }
 
+// However many records there are, and however little noise, smoothing does not cost more than it may gain: float64 has digits for both, or it is left.
+func TestSmoothingKeepsItsDigits(t *testing.T) {
+	_, g := seeded(t)
+	const buckets, releases = 128, 20
+	for _, epsilon := range []int64{Unit / 10, Unit, 10 * Unit, 100 * Unit} {
+		for n := 1e3; n < 1e15; n *= 10 {
+			records := make([]uint64, buckets)
+			all := 0.0
+			for b := range records {
+				records[b] = uint64(n / 22 * math.Exp(-math.Pow(float64(b-40)/12, 2)))
+				all += float64(records[b])
+			}
+			squares := map[bool]float64{}
+			for range releases {
+				for _, smooth := range []bool{false, true} {
+					p := &Problem{Buckets: buckets, Counts: counts(records...), Branching: 8, Epsilon: epsilon, Contributions: 1, Smooth: smooth}
+					tree, before := Release(p, g), 0.0
+					for b, k := range records {
+						before += float64(k)
+						squares[smooth] += math.Pow(tree.CDF(b+1)-before, 2)
+					}
+				}
+			}
+			if ratio := math.Sqrt(squares[true] / max(squares[false], buckets*releases)); ratio > 1.6 {
+				t.Errorf("ε = %d billionths, %g records: with smoothing errors are %.3f times as large", epsilon, n, ratio)
+			}
+		}
+	}
+}
+
 // eliminate solves a symmetric positive system, whose right-hand side is in the last column, and returns the logarithm of its determinant too.
 func eliminate(a [][]float64) (x []float64, logDeterminant float64) {
 	for i := range a {
