@@ -477,3 +477,52 @@ func TestTrialsSucceedSoonInFullBuckets(t *testing.T) {
 		}
 	}
 }
+
+func TestSumsThatAreNotKeptAreTheSameAgain(t *testing.T) {
+	defer func(most int) { mostKept = most }(mostKept)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 50 {
+		p, key := randomJoint(r), [32]byte{byte(r.Uint64())}
+		var cuts [2][]uint64
+		for i, most := range []int{1 << 22, 0} {
+			mostKept = most
+			cuts[i] = Solve(p, exact.NewFrom(rand.NewChaCha8(key)))
+		}
+		if !slices.Equal(cuts[0], cuts[1]) {
+			t.Fatalf("cuts %v if sums are kept, and otherwise %v", cuts[0], cuts[1])
+		}
+	}
+}
+
+// More records than any stream has, and the largest ε: exponents go beyond what an int64 holds if steps are as long as that allows.
+func TestHugeCountsAndEpsilonsAreDrawn(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	problems := []*Problem{{
+		Weights:   []uint64{1, 96, 682, 1, 1, 95, 79, 2},
+		Counts:    []Count{{1, 1 << 59}, {3, 56452300}, {4, 2593}, {5, 1 << 59}, {6, 1}, {7, 6166}},
+		Quantiles: []int64{12, 25, 75185398, 999999998},
+	}}
+	for range 40 {
+		p := &Problem{Weights: ones(8)}
+		for b := range 8 {
+			if n := r.Uint64N(1 << r.IntN(61)); n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		for q := r.Int64N(Unit / 3); q < Unit; q += 1 + r.Int64N(Unit/3) {
+			p.Quantiles = append(p.Quantiles, max(q, 1))
+		}
+		p.Quantiles = slices.Compact(p.Quantiles)
+		problems = append(problems, p)
+	}
+	for _, p := range problems {
+		p.Levels, p.Epsilon, p.Contributions, p.Joint, p.Buckets, p.Arity = 40, 1000*Unit, 2, true, true, MaxJoint+1
+		if cuts := Solve(p, exact.New()); !slices.IsSorted(cuts) {
+			t.Errorf("%v: cuts %v", p.Counts, cuts)
+		}
+	}
+}

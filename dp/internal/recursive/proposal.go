@@ -13,13 +13,17 @@ import (
 
 // What a proposal is made of: constants of its speed, which do not matter to the law of the cuts.
 const (
-	fineReach  = 5.  // deviations of a cut's rank, of 0.7·√(m+1)/η
-	fineLoss   = 2.5 // of the exponent, for all slacks together
-	coarseness = 1.  // farther off than the fine reach, a run has at most this part of its distance, for each cut, as records
-	cellLoss   = 4.  // of the exponent, for the width of a cell
-	cellGrowth = 3.  // farther off, a cell is as wide as this part of its distance
-	smallBlock = 16  // a block of so few cells is split to single ones before the trials, so that an audit sees all splits there
+	fineReach  = 5.      // deviations of a cut's rank, of 0.7·√(m+1)/η
+	fineLoss   = 2.5     // of the exponent, for all slacks together
+	coarseness = 1.      // farther off than the fine reach, a run has at most this part of its distance, for each cut, as records
+	cellLoss   = 4.      // of the exponent, for the width of a cell
+	cellGrowth = 3.      // farther off, a cell is as wide as this part of its distance
+	steepest   = 1 << 54 // the largest exponent for the length of a run or the width of a cell: those of all cuts add up in an int64
+	smallBlock = 16      // a block of so few cells is split to single ones before the trials, so that an audit sees all splits there
 )
+
+// mostKept is how many sums of cells are kept, of 32 bytes each, and not made anew when a cell is drawn from: with many quantiles next to one another they would fill the memory.
+var mostKept = 1 << 22
 
 // Integers that proposals are drawn by are parts of 2^oddsBits. Computed ones are this much smaller, so that they never add up to more.
 const (
@@ -93,7 +97,7 @@ func (p *proposal) above(x, y exact.Uint128) float64 {
 type cell struct {
 	first, last uint64
 	few, many   bool // whether gaps with too few or too many records count
-	// Filled when the cell is drawn from: of each layer, the sum over ways to a run, and it with the run's weight.
+	// Of each layer, the sum over ways to a run, and it with the run's weight; nil if they are not kept.
 	ways, messages [][]wide
 	total          wide
 }
@@ -221,7 +225,7 @@ func (p *proposal) allowed(off float64) float64 {
 	if p.heavy {
 		part *= 2
 	}
-	return max(least, off/part)
+	return max(least, min(off/part, steepest/p.eta))
 }
 
 // off returns the distance of the nearest target from ranks.
@@ -485,7 +489,7 @@ func (p *proposal) putCells(reach float64) {
 		if p.heavy || p.finer > 1 {
 			off -= 2 * p.fine
 		}
-		return whole(max(cellLoss/(p.eta*p.finer), off/(cellGrowth*p.finer)))
+		return whole(max(cellLoss/(p.eta*p.finer), min(off/(cellGrowth*p.finer), steepest/p.eta)))
 	}
 	// A tail bounds a score by how far off it begins alone, which is enough where that outweighs what cuts may gain by the prior's weight.
 	limit := whole(reach)
@@ -508,8 +512,16 @@ func (p *proposal) putCells(reach float64) {
 	}
 	p.cells = append(p.cells, cell{first: next, last: math.MaxUint64, few: true})
 	slices.SortFunc(p.cells, func(x, y cell) int { return cmp.Compare(x.first, y.first) })
+	kept := 0
 	for i := range p.cells {
-		p.fill(&p.cells[i])
+		c := &p.cells[i]
+		p.fill(c)
+		for _, l := range p.layers {
+			kept += len(l.places)
+		}
+		if kept > mostKept {
+			c.ways, c.messages = nil, nil
+		}
 	}
 }
 
@@ -769,6 +781,10 @@ func (p *proposal) draw() (d proposed, ok bool) {
 		return d, true
 	}
 	c := &p.cells[i]
+	if c.ways == nil { // found once and not kept: they are the same again
+		c = &cell{first: c.first, last: c.last, few: c.few, many: c.many}
+		p.fill(c)
+	}
 	d.inside, d.path = c, make([]place, m)
 	// From the last cut to the first, each given the one after it.
 	w, limit, ways := window{x: -p.excess(c, m)}, len(p.layers[m-1].places), c.total
