@@ -35,11 +35,12 @@ func (p Prediction) badness() float64 {
 	return product
 }
 
-// Of each estimator at most so many releases of a shape are simulated, more of few quantiles, of which one release tells less, and at least two, in about so many steps.
+// Of each estimator at most so many releases of a shape are simulated, more of few quantiles, of which one release tells less, if that is quick, and at least two, in about so many steps.
 const (
 	maxRehearsals  = 16
 	fewQuantiles   = 10
 	rehearsalSteps = 80_000_000
+	quickSteps     = 2_500_000 // of the releases that are more than maxRehearsals
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
@@ -106,7 +107,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			steps /= 16
 		}
 		rehearsals := min(max(steps/Work(o, g), 2), maxRehearsals)
-		rehearsals = max(rehearsals, min(rehearsalSteps/32/Work(o, g), maxRehearsals*uint64(fewQuantiles/len(asked)))) // if they are quick
+		rehearsals = max(rehearsals, min(quickSteps/Work(o, g), maxRehearsals*uint64(fewQuantiles/len(asked))))
 		logMean, logMax := 0.0, 0.0
 		for _, lots := range shapes {
 			for r := range rehearsals {

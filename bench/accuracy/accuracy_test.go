@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -123,6 +124,35 @@ func TestRatiosAreGeometricMeans(t *testing.T) {
 	}
 	if best, second := r.standing(); best.name != "auto" && best.name != "A" || second.name == "B" || second.name == best.name {
 		t.Errorf("%+v, then %+v", best, second)
+	}
+}
+
+func TestWhoSeemsToErrLessIsMeasuredAgain(t *testing.T) {
+	d := few(100)
+	runs := map[string]int{}
+	fixed := func(name string, ours bool, at float64) entrant {
+		return entrant{name, ours, "", always, func(*dataset, []float64, float64) func(*rand.Rand) []float64 {
+			return func(*rand.Rand) []float64 { runs[name]++; return []float64{at} }
+		}}
+	}
+	median := 0
+	for d.before[median+1] < 50 {
+		median++
+	}
+	r := &run{reps: 3, entrants: []entrant{fixed("auto", true, 0), fixed("A", false, 0), fixed("B", false, float64(median)+0.5), fixed("mine", true, float64(median)+0.5)}}
+	c := &cell{n: 100, m: 1, epsilon: 1, results: map[string]*result{}, again: map[string]*result{}}
+	r.measure(d, c)
+	r.measureAgain(d, c)
+	r.cells = []*cell{c}
+	once := r.reps * r.entrants[0].times(1)
+	for name, want := range map[string]int{"auto": once * (1 + moreOften), "A": once, "B": once * (1 + moreOften), "mine": once} {
+		if runs[name] != want {
+			t.Errorf("%s is run %d times, want %d", name, runs[name], want)
+		}
+	}
+	var report strings.Builder
+	if r.write(&report); !strings.Contains(report.String(), "Then it is so in 2, and in 2 by more") {
+		t.Error(report.String())
 	}
 }
 

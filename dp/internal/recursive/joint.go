@@ -15,7 +15,7 @@ const MaxJoint = 32
 // trialsOfProposal is after how many trials without success a finer proposal is made: one in 300 succeeds, where the prior is not very far from the data.
 const trialsOfProposal = 1500
 
-// deepest is the largest exponent by which buckets that have the targets deep inside weigh more for that, nearly: others are next to never drawn then, and numbers stay small.
+// deepest is the largest exponent, up to that of a record, by which buckets that have the targets deep inside weigh more for that: others are next to never drawn then, and numbers stay small.
 const deepest = 64
 
 // fineUnit is the least den where the records of buckets are divided: much larger than the largest rate of a record, 500.
@@ -85,8 +85,7 @@ func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole 
 
 // dig finds the buckets that have the ranks of all targets inside, and how many records at least would have to come or go for one not to have its target's: a whole number, of which one record changes as much as it does of a score (joint.md, lemma 7).
 func (g *joint) dig() {
-	eta, _ := g.rate.Rat().Float64()
-	g.depth = uint64(math.Ceil(min(deepest/(eta*2*float64(g.den)), 1<<62)))
+	g.depth = g.mostDeep()
 	g.tileBuckets(g.a, g.b)
 	upTo, i := uint64(0), 0
 	for _, part := range g.parts[:len(g.parts)-1] {
@@ -110,6 +109,21 @@ func (g *joint) dig() {
 	if g.depth == 0 {
 		g.deep = nil
 	}
+}
+
+// mostDeep returns the largest depth that counts: the least whole number of records whose exponent is at least deepest, or 2^62 if that is less. It is public, and computed without rounding.
+func (g *joint) mostDeep() uint64 {
+	most := new(big.Rat).SetInt64(deepest)
+	most.Quo(most, g.rate.Rat())
+	most.Quo(most, new(big.Rat).SetInt(new(big.Int).SetUint64(2*g.den)))
+	whole, rest := new(big.Int).QuoRem(most.Num(), most.Denom(), new(big.Int))
+	if rest.Sign() > 0 {
+		whole.Add(whole, big.NewInt(1))
+	}
+	if whole.BitLen() > 62 {
+		return 1 << 62
+	}
+	return whole.Uint64()
 }
 
 // isDeep tells whether sorted cuts stand for the buckets that have the targets deep inside.

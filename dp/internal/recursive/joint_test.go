@@ -526,3 +526,32 @@ func TestHugeCountsAndEpsilonsAreDrawn(t *testing.T) {
 		}
 	}
 }
+
+func TestTargetsDeepInsideAreFound(t *testing.T) {
+	f := func(epsilon int64, contributions, want uint64, quantiles []int64, records ...uint64) {
+		t.Helper()
+		p := &Problem{Levels: 40, Weights: ones(len(records)), Quantiles: quantiles, Epsilon: epsilon, Contributions: contributions, Joint: true, Buckets: true, Arity: len(quantiles) + 1}
+		for b, n := range records {
+			if n > 0 {
+				p.Counts = append(p.Counts, Count{b, n})
+			}
+		}
+		g := jointOf(p, exact.New())
+		if g.depth != want || len(g.deep) != len(quantiles) && want > 0 || g.deep != nil && want == 0 {
+			t.Errorf("ε %d, c %d, quantiles %v of %v: depth %d of %v, want %d", epsilon, contributions, quantiles, records, g.depth, g.deep, want)
+		}
+	}
+	median, third, quarter := []int64{Unit / 2}, []int64{Unit / 4, Unit / 2}, []int64{Unit / 4}
+	f(Unit, 1, 100, median, 10, 100, 10)    // 50 records on either side, of which one moves the target by a half
+	f(Unit, 1, 99, median, 10, 100, 11)     // 50.5 and 49.5
+	f(Unit, 1, 0, median, 50, 0, 50)        // at an end
+	f(Unit, 1, 0, median, 0, 0, 0)          // no records
+	f(Unit, 1, 23, quarter, 10, 100, 0)     // 27.5 is 17.5 from the start, in units of 3/4 of a record, rounded down
+	f(Unit, 1, 128, median, 0, 1000, 0)     // 64/η, η = 1/2
+	f(3*Unit, 1, 43, median, 0, 1000, 0)    // 42.7, rounded up
+	f(3*Unit, 2, 86, median, 0, 1000, 0)    // 85.3
+	f(1000*Unit, 1, 1, median, 0, 1000, 0)  // 0.128
+	f(1, 1<<40, 1<<61, median, 0, 1<<61, 0) // more than 2^62 before the limit
+	f(Unit, 1, 20, third, 40, 0, 60, 0)     // 25 is 15 from the end, by 3/4; 50 is 10 from the start, by a half
+	f(Unit, 1, 33, third, 0, 100, 0)        // 25 and 50 in one bucket: 25 from its start, by 3/4
+}
