@@ -44,7 +44,7 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
+var candidates = []string{"joint:sharp", "joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
 
 // caution is by how much the product of errors of an estimator with bins, few rounds or few draws must be the smaller: records may crowd between what it looks at more than those of any shape. patience is by how much each error of joint draws must be, which take some ten times as long as others.
 const (
@@ -95,6 +95,9 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		o.Epsilon, o.NanoRho, o.Neighbours, o.Confidence, o.ConfidenceShare = answers.epsilon, answers.nanoRho, AddRemove, 0, 0
 		if e.joint() && (e.draws >= len(asked) || e.drawn(len(asked)) > mostJoint || o.apart(len(asked), records) < math.Log(float64(g.Len()))) {
 			continue
+		}
+		if e == (Estimator{kind: jointKind}) && len(all) > 0 {
+			continue // there are sharp draws, which are no worse
 		}
 		o.Learn = nil
 		if e.rounds > 0 && e.rounds == o.rounds(g.Len()) {

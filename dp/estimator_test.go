@@ -32,6 +32,8 @@ func TestEstimatorsPrintAsTheyAreRead(t *testing.T) {
 	f("recursive:power=-1", "recursive:power=-1")
 	f("independent", "independent")
 	f("auto", "auto")
+	f("joint:sharp", "joint:sharp")
+	f("joint:sharp,power=1,arity=10", "joint:arity=10,power=1,sharp")
 	f("tree", "tree")
 	f("tree:branching=16,power=0.5", "tree")
 	f("tree:branching=8", "tree:branching=8")
@@ -70,6 +72,8 @@ func TestWrongEstimatorsNameTheField(t *testing.T) {
 		"adaptive:spikes=1":            "there are",
 		"adaptive:spikes,spikes":       "spikes stands twice",
 		"tree:spikes":                  "there are",
+		"recursive:sharp":              "there are",
+		"joint:sharp=1":                "there are",
 		"recursive:spikes":             "there are",
 		"tree:branching=x":             `branching "x"`,
 		"tree:arity=2":                 "there are",
@@ -103,9 +107,49 @@ func TestCostsOfEstimators(t *testing.T) {
 	f("independent", 4e9, 0.3, 0.6)
 	f("tree", 32e9, 0.3, 0.6)
 	f("slice", 32e9, 0.3, 0.6)
+	f("joint", 8e9, 0.3, 0.6)
+	f("joint:sharp", 32e9, 0.3, 0.6)
+	f("joint:arity=2", 4e9, 0.3, 0.6)
+	f("joint:sharp,arity=2", 16e9, 0.3, 0.6)
 	f("recursive", 4e9, 0.25, 0.5, 0.75)
 	f("recursive:arity=4", 2666666667, 0.25, 0.5, 0.75)
 	f("recursive:power=1", int64(math.Ceil(8e9*5/9)), 0.25, 0.5, 0.75)
+}
+
+// Sharp draws are of buckets and for a pure ε; "auto" tries them instead of others where they can be had.
+func TestSharpDrawsAreRefusedWhereThereAreNone(t *testing.T) {
+	g := linear(t, 0, 100, 64)
+	for _, x := range []struct {
+		estimator, want string
+		o               Options
+	}{
+		{"joint:sharp", "", Options{Epsilon: 1e9}},
+		{"joint:sharp,arity=2", "", Options{Epsilon: 1e9, Neighbours: ReplaceOne, Contributions: 3, Confidence: 0.9}},
+		{"joint:sharp", "rho 1", Options{NanoRho: 1e9}},
+		{"joint:sharp", "joint:sharp draws buckets", Options{Epsilon: 1e9, Representative: Within}},
+		{"joint:sharp,draws=2", "with draws there are none", Options{Epsilon: 1e9}},
+	} {
+		o := x.o
+		o.Quantiles, o.Records = []float64{0.25, 0.5, 0.75}, 1000
+		var err error
+		if o.Estimator, err = ParseEstimator(x.estimator); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Release(sketch.NewBinned(g), o); (err == nil) != (x.want == "") || err != nil && !(errors.Is(err, ErrOptions) && strings.Contains(err.Error(), x.want)) {
+			t.Errorf("%s with %+v: %v, want %q", x.estimator, x.o, err, x.want)
+		}
+		all, err := o.Choose(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joint := map[string]bool{}
+		for _, p := range all {
+			joint[p.Estimator.String()] = true
+		}
+		if sharp := x.o.NanoRho == 0 && x.o.Representative == Lower; joint["joint:sharp"] != sharp || joint["joint"] == sharp {
+			t.Errorf("%+v: auto compares %+v", x.o, all)
+		}
+	}
 }
 
 // With a ρ, draws spend all of it and no more, and what they cost in ε is what they add up to on the dearest path; Gaussian noise has no ε.
@@ -463,6 +507,7 @@ func TestRankErrorsAreBoundedWithTheirConfidence(t *testing.T) {
 	f("adaptive:spikes", 300, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("recursive", 2000, Options{Epsilon: 1e9, Confidence: 0.95})
 	f("joint", 400, Options{Epsilon: 1e9, Confidence: 0.9})
+	f("joint:sharp", 400, Options{Epsilon: 1e9, Confidence: 0.9})
 	f("joint:draws=2", 300, Options{NanoRho: 1e7, Confidence: 0.9, Contributions: 2})
 	f("joint", 300, Options{Epsilon: 1e9, Confidence: 0.9, Representative: Within})
 	f("slice:width=200", 300, Options{Epsilon: 2e9, Confidence: 0.9, Records: 14_000})

@@ -229,6 +229,22 @@ func (o Options) Validate() error {
 	if o.Representative != Lower && o.Representative != Within {
 		return fmt.Errorf("%w: representative %d is neither Lower nor Within", ErrOptions, o.Representative)
 	}
+	if o.Estimator.sharp {
+		return o.checkSharp()
+	}
+	return nil
+}
+
+// checkSharp refuses sharp draws where there are none.
+func (o Options) checkSharp() error {
+	switch {
+	case o.NanoRho > 0:
+		return fmt.Errorf("%w: rho %v: estimator %v spends all that a pure epsilon allows", ErrOptions, Epsilon(o.NanoRho), o.Estimator)
+	case o.Representative != Lower:
+		return fmt.Errorf("%w: estimator %v draws buckets, and what is answered is within them", ErrOptions, o.Estimator)
+	case o.Estimator.draws > 0:
+		return fmt.Errorf("%w: estimator %v draws buckets, and with draws there are none", ErrOptions, o.Estimator)
+	}
 	return nil
 }
 
@@ -305,7 +321,7 @@ func distinct(nominal []int64) []int64 {
 }
 
 // Cost returns what a [Release] with these options costs: its ε, 0 if it has none that is pure, and its ρ in billionths, rounded up. Each draw of an exponential mechanism that spends
-// a share ε′ of ε spends ε′²/8 of ρ; the cost is that of the dearest path of the tree of quantiles. Noisy counts with ε spend ε²/2 of ρ. Options that [Options.Validate] refuses cost
+// a share ε′ of ε spends ε′²/8 of ρ; the cost is that of the dearest path of the tree of quantiles. Sharp draws and noisy counts with ε spend ε²/2 of ρ. Options that [Options.Validate] refuses cost
 // nothing, for they release nothing. The estimator must not be "auto": see [Options.Chosen].
 func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	nominal, err := o.nominal()
@@ -324,7 +340,11 @@ func Cost(o Options) (epsilon Epsilon, nanoRho int64) {
 	answers, intervals := o.budgets()
 	rho := noisyRho(answers.epsilon)
 	if !o.Estimator.additive() && o.Estimator.kind != sliceKind {
-		rho = rhoOver(answers.epsilon, 8, recursive.Rho(m, arity, shares, o.Estimator.joint()))
+		divisor := int64(8)
+		if o.Estimator.sharp {
+			divisor = 2
+		}
+		rho = rhoOver(answers.epsilon, divisor, recursive.Rho(m, arity, shares, o.Estimator.joint()))
 	}
 	rho.Add(rho, noisyRho(intervals.epsilon))
 	rho.Mul(rho, new(big.Rat).SetInt64(o.Neighbours.squared()))
@@ -524,6 +544,7 @@ func (o Options) recursive(s *sketch.Binned, quantiles []int64, weights []uint64
 		Joint:         o.Estimator.joint(),
 		Buckets:       o.Representative == Lower && o.Estimator.drawn(len(quantiles)) == len(quantiles), // what is read between cuts needs to know where in a bucket they are
 		Draws:         o.Estimator.draws,
+		Sharp:         o.Estimator.sharp,
 		Priors:        o.each,
 	}
 	if p.Joint { // which has one prior for all

@@ -141,8 +141,8 @@ func TestWhoSeemsToErrLessIsMeasuredAgain(t *testing.T) {
 	}
 	r := &run{reps: 3, entrants: []entrant{fixed("auto", true, 0), fixed("A", false, 0), fixed("B", false, float64(median)+0.5), fixed("mine", true, float64(median)+0.5)}}
 	c := &cell{n: 100, m: 1, epsilon: 1, results: map[string]*result{}, again: map[string]*result{}}
-	r.measure(d, c)
-	r.measureAgain(d, c)
+	r.measure([]*dataset{d, d, d, d, d, d, d}, c)
+	r.measureAgain([]*dataset{d, d}, c)
 	r.cells = []*cell{c}
 	once := r.reps * r.entrants[0].times(1)
 	for name, want := range map[string]int{"auto": once * (1 + moreOften), "A": once, "B": once * (1 + moreOften), "mine": once} {

@@ -41,7 +41,7 @@ type result struct {
 type run struct {
 	date, goVersion, command string
 	seed                     uint64
-	reps                     int
+	reps, draws              int
 	entrants                 []entrant
 	cells                    []*cell
 	speed                    []speedRow
@@ -54,15 +54,16 @@ func main() {
 	only := flag.String("only", "", "names of entrants, all others are left out, and descriptions of other estimators of ours, separated by semicolons")
 	sets := flag.String("sets", "", "names of data sets, all others are left out, separated by semicolons")
 	reps := flag.Int("reps", 100, "repetitions of each cell, and more with few quantiles")
+	draws := flag.Int("draws", 20, "how many times the records of each data set are drawn anew: repetitions are spread over them")
 	seed := flag.Uint64("seed", 1, "seed of the data and of the peers")
 	data := flag.String("data", defaultData(), "folder with adult.csv.gz and books.csv.gz")
 	out := flag.String("out", "../docs", "folder of benchmarks.md and of the pictures; empty for none")
 	quick := flag.Bool("quick", false, "a few cells and repetitions, for a look")
 	flag.Parse()
 	if *quick {
-		*ns, *ms, *epsilons, *reps = "1000,100000", "1,9,99", "0.1,1", 10
+		*ns, *ms, *epsilons, *reps, *draws = "1000,100000", "1,9,99", "0.1,1", 10, 2
 	}
-	r := &run{date: time.Now().UTC().Format("2006-01-02"), goVersion: runtime.Version(), seed: *seed, reps: *reps, command: strings.TrimSpace("go run ./accuracy " + strings.Join(os.Args[1:], " "))}
+	r := &run{date: time.Now().UTC().Format("2006-01-02"), goVersion: runtime.Version(), seed: *seed, reps: *reps, draws: *draws, command: strings.TrimSpace("go run ./accuracy " + strings.Join(os.Args[1:], " "))}
 	r.entrants = entrants()
 	if *only != "" {
 		r.entrants = nil
@@ -80,17 +81,20 @@ func main() {
 			continue
 		}
 		for _, n := range numbers(*ns) {
-			d := newDataset(s, int(n), rand.New(rand.NewPCG(*seed, hash(s.name, n))))
+			var ds []*dataset
+			for i := range *draws {
+				ds = append(ds, newDataset(s, int(n), rand.New(rand.NewPCG(*seed, hash(s.name, n, i)))))
+			}
 			var cells []*cell
 			for _, epsilon := range numbers(*epsilons) {
 				for _, m := range numbers(*ms) {
 					cells = append(cells, &cell{data: s.name, n: int(n), m: int(m), epsilon: epsilon, results: map[string]*result{}, again: map[string]*result{}})
 				}
 			}
-			onAllCores(cells, func(c *cell) { r.measure(d, c) })
-			onAllCores(cells, func(c *cell) { r.measureAgain(d, c) })
+			onAllCores(cells, func(c *cell) { r.measure(ds, c) })
+			onAllCores(cells, func(c *cell) { r.measureAgain(ds, c) })
 			r.cells = append(r.cells, cells...)
-			fmt.Fprintf(os.Stderr, "%s, %d records\n", s.name, d.n)
+			fmt.Fprintf(os.Stderr, "%s, %d records\n", s.name, int(n))
 		}
 	}
 	r.speed = speed()
@@ -145,10 +149,10 @@ func hash(parts ...any) uint64 {
 }
 
 // measure lets every entrant that can answer the cell.
-func (r *run) measure(d *dataset, c *cell) {
+func (r *run) measure(ds []*dataset, c *cell) {
 	for _, e := range r.entrants {
 		if e.can(c.n, c.m) {
-			c.results[e.name] = r.releases(d, c, e, 1)
+			c.results[e.name] = r.releases(ds, c, e, 1)
 		}
 	}
 }
@@ -157,29 +161,31 @@ func (r *run) measure(d *dataset, c *cell) {
 const moreOften = 10
 
 // measureAgain lets auto and the peers that seemed to err less do it again.
-func (r *run) measureAgain(d *dataset, c *cell) {
+func (r *run) measureAgain(ds []*dataset, c *cell) {
 	for _, b := range r.behindIn(c, "auto") {
 		for _, e := range r.entrants {
 			if (e.name == "auto" || e.name == b.peer) && c.again[e.name] == nil {
-				c.again[e.name] = r.releases(d, c, e, moreOften)
+				c.again[e.name] = r.releases(ds, c, e, moreOften)
 			}
 		}
 	}
 }
 
 // releases lets an entrant answer a cell, with pseudorandom numbers of its own that depend on the seed, the cell and how often alone; ours draw from the secure source.
-func (r *run) releases(d *dataset, c *cell, e entrant, often int) *result {
+func (r *run) releases(ds []*dataset, c *cell, e entrant, often int) *result {
 	quantiles := even(c.m)
 	random := rand.New(rand.NewPCG(r.seed, hash(e.name, c.data, c.n, c.m, c.epsilon, often)))
-	release := e.prepare(d, quantiles, c.epsilon)
 	result := &result{}
 	var times []time.Duration
-	for range r.reps * e.times(c.m) * often {
-		start := time.Now()
-		answers := release(random)
-		times = append(times, time.Since(start))
-		mean, most := d.errors(quantiles, answers)
-		result.mean, result.most = append(result.mean, mean), append(result.most, most)
+	for i, d := range ds {
+		release := e.prepare(d, quantiles, c.epsilon)
+		for j := i; j < r.reps*e.times(c.m)*often; j += len(ds) {
+			start := time.Now()
+			answers := release(random)
+			times = append(times, time.Since(start))
+			mean, most := d.errors(quantiles, answers)
+			result.mean, result.most = append(result.mean, mean), append(result.most, most)
+		}
 	}
 	slices.Sort(times)
 	result.time = times[len(times)/2]

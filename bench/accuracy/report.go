@@ -19,9 +19,9 @@ func (r *run) write(w io.Writer) {
 	p("# Accuracy of private quantiles\n\n")
 	p("Made by `make accuracy` on %s (%s, seed %d): %d cells of data, records n, equally spaced quantiles m and ε, %d releases of each entrant in a cell, and with up to nine quantiles 2 (9), 10 (3) or 40 times (1) as many of all but tree and BoundedQuantiles. Repeat with `cd bench && %s`.\n\n",
 		r.date, r.goVersion, r.seed, len(r.cells), r.reps, r.command)
-	p("All are ε-differentially private for adding or removing one record, have the same public grid, and no prior. A rank error is how far the ranks of the answer's bucket are from that of the quantile, in records; an answer inside the right bucket errs by 0. Of each release " +
-		"there is the mean over the quantiles, and the largest. Because errors can be 0, ratios are of (1 + error), of the mean over the releases of a cell, and geometric means over cells. Data are drawn once for each n and used by all. Adult age and hours have a bucket for each whole number up to 128, " +
-		"book pages one up to 8192; the others have 8,192 equal ones, the Gaussian from −20 to 20 standard deviations.\n\n")
+	p("All are ε-differentially private for adding or removing one record, have the same public grid, and no prior. A rank error is how far the ranks of the answer's bucket are from that of the quantile, in records; an answer inside the right bucket errs by 0. Of each release "+
+		"there is the mean over the quantiles, and the largest. Because errors can be 0, ratios are of (1 + error), of the mean over the releases of a cell, and geometric means over cells. The records of a cell are drawn %d times from its data, for all entrants alike, and releases are spread over the draws: small errors depend on how near to the end of a bucket a rank happens to be. Adult age and hours have a bucket for each whole number up to 128, "+
+		"book pages one up to 8192; the others have 8,192 equal ones, the Gaussian from −20 to 20 standard deviations.\n\n", r.draws)
 	for _, e := range r.entrants {
 		if e.note != "" {
 			p("- **%s**: %s.\n", e.name, e.note)

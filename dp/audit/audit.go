@@ -152,6 +152,17 @@ func jointCases() []Case {
 			[]uint64{19, 0, 20, 41}, []uint64{20, 0, 20, 41}),
 		pair(treeCase("one cell a bucket, targets just missed", tree{joint: true, buckets: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 2, []uint64{1, 1, 1, 1}, -1),
 			[]uint64{38, 0, 40, 82}, []uint64{40, 0, 40, 82}),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, sharp: true, arity: 2}, 0, []int64{u / 2}, 2, 1, []uint64{1, 1, 1}, 7),
+		treeCase("one cell a bucket, prior 1:3:2", tree{joint: true, buckets: true, sharp: true, arity: 3}, 0, []int64{u / 4, u / 2}, 6, 1, []uint64{1, 3, 2}, 3),
+		treeCase("one cell a bucket", tree{joint: true, buckets: true, sharp: true, arity: 3}, 0, []int64{u / 10, 9 * u / 10}, 8, 2, []uint64{1, 1, 1}, 2),
+		treeCase("two cells a bucket", tree{joint: true, buckets: true, sharp: true, arity: 3}, 1, []int64{u / 4, 3 * u / 4}, 5, 1, []uint64{1, 1}, 3),
+		treeCase("two cells a bucket", tree{joint: true, buckets: true, sharp: true, arity: 2, shares: []uint64{1, 3}}, 1, []int64{u / 4, u / 2}, 4, 1, []uint64{1, 1}, 2),
+		pair(pair(pair(treeCase("one cell a bucket, next best moves", tree{joint: true, buckets: true, sharp: true, arity: 2}, 0, []int64{u / 2}, 1, 1, []uint64{1, 1, 1, 1}, -1),
+			[]uint64{24, 17, 10, 0}, []uint64{24, 18, 10, 0}), []uint64{13, 13, 1, 0}, []uint64{13, 13, 2, 0}), []uint64{20, 3, 25, 0}, []uint64{20, 3, 26, 0}),
+		pair(pair(treeCase("one cell a bucket, prior 3:1:1, next best moves", tree{joint: true, buckets: true, sharp: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{3, 1, 1}, -1),
+			[]uint64{0, 8, 7}, []uint64{0, 9, 7}), []uint64{8, 25, 0}, []uint64{9, 25, 0}),
+		pair(treeCase("one cell a bucket, next best moves", tree{joint: true, buckets: true, sharp: true, arity: 2}, 0, []int64{u / 2}, 1, 2, []uint64{1, 1, 1, 1}, -1),
+			[]uint64{48, 34, 20, 0}, []uint64{48, 36, 20, 0}),
 	}
 }
 
@@ -193,6 +204,7 @@ type tree struct {
 	joint  bool
 	// buckets is whether nodes without children draw these.
 	buckets bool
+	sharp   bool
 	draws   int
 	priors  []recursive.Prior
 	rho     int64 // what the release spends instead of ε, which is then what the draws of the dearest path add up to
@@ -214,6 +226,9 @@ func (t tree) String() string {
 	}
 	if t.buckets {
 		s += ", buckets"
+	}
+	if t.sharp {
+		s += ", sharp"
 	}
 	if t.draws > 0 {
 		s += fmt.Sprintf(", draws %d", t.draws)
@@ -274,6 +289,7 @@ func treeCase(name string, tree tree, levels uint, quantiles []int64, epsilon in
 				Edges:         tree.edges,
 				Joint:         tree.joint,
 				Buckets:       tree.buckets,
+				Sharp:         tree.sharp,
 				Draws:         tree.draws,
 				Priors:        tree.priors,
 			}

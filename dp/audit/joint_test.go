@@ -305,3 +305,159 @@ func TestWrongDrawsOfBucketsAreCaught(t *testing.T) {
 	f(bucketsDraft{half: true}, 1.1, 1.5, 1, 1, 1)
 	f(bucketsDraft{each: true}, 1.1, 20, 1, 1, 1)
 }
+
+// A sharpDraft draws buckets as a sharp joint draw does, in the plainest way, in floating point, with flaws.
+type sharpDraft struct {
+	always bool // the bonus is there however much other vectors weigh
+	hasty  bool // the depth is the next best score, as if numbers N were real
+	heavy  bool // the bonus is measured by the heaviest of the vectors beside
+	twice  bool // the bonus is there twice
+}
+
+func (d sharpDraft) answer(quantiles []float64, weights []float64, epsilon float64) func([]uint64, exact.Sampler) []uint64 {
+	eta := epsilon / 2
+	return func(records []uint64, s exact.Sampler) []uint64 {
+		ends := [][2]float64{} // records before a part, and with its own
+		n := 0.
+		for _, k := range records {
+			ends = append(ends, [2]float64{n, n + float64(k)})
+			n += float64(k)
+		}
+		ends, weights := append(ends, [2]float64{n, n}), append(slices.Clone(weights), weights[len(weights)-1])
+		score := func(vector []int) float64 {
+			least := math.Inf(1)
+			for records := 0.; records <= 2*n; records++ {
+				cost, at, last := 0., 0., 0.
+				for j := range len(vector) + 1 {
+					to, part := 1., [2]float64{n, n}
+					if j < len(vector) {
+						to, part = quantiles[j], ends[vector[j]]
+					}
+					at += (to - last) * records
+					next := min(max(at, part[0]), part[1])
+					cost, at, last = cost+math.Abs(next-at), next, to
+				}
+				least = min(least, cost)
+			}
+			return least
+		}
+		away := func(vector []int) float64 {
+			most := math.Inf(-1)
+			for j, i := range vector {
+				q := quantiles[j]
+				most = max(most, max(ends[i][0]-q*n, q*n-ends[i][1])/max(q, 1-q))
+			}
+			return most
+		}
+		weight := func(vector []int) float64 {
+			w := 1.
+			for _, i := range vector {
+				w *= weights[i]
+			}
+			return w
+		}
+		var sorted, all [][]int
+		var list func(vector []int)
+		list = func(vector []int) {
+			if len(vector) < len(quantiles) {
+				for i := range ends {
+					list(append(slices.Clone(vector), i))
+				}
+				return
+			}
+			all = append(all, vector)
+			if slices.IsSorted(vector) {
+				sorted = append(sorted, vector)
+			}
+		}
+		list(nil)
+		var weighs []float64
+		for _, vector := range sorted {
+			w := weight(vector) * math.Exp(-eta*score(vector))
+			if away(vector) < -1e-9 {
+				next, nearest, measure := math.Inf(1), math.Inf(1), weight(vector)
+				for j, i := range vector {
+					for _, step := range []int{-1, 1} {
+						if i+step < 0 {
+							continue
+						}
+						beside := slices.Clone(vector)
+						for k := range vector {
+							if vector[k] == i && (k-j)*step >= 0 {
+								beside[k] += step
+							}
+						}
+						next, nearest = min(next, score(beside)), min(nearest, away(beside))
+						if d.heavy {
+							measure = max(measure, weight(beside))
+						} else {
+							measure = min(measure, weight(beside))
+						}
+					}
+				}
+				record := 1.
+				if d.hasty {
+					record = 0
+				}
+				halves := func(off float64) float64 { return math.Floor(2*off+1e-9) / 2 }
+				others := -math.Exp(-eta * halves(nearest))
+				for _, other := range all {
+					if !slices.Equal(other, vector) {
+						others += weight(other) / measure * math.Exp(-eta*halves(away(other)))
+					}
+				}
+				if depth := next - record; depth > 0 {
+					x := math.Exp(eta * depth)
+					share := max(0, 1-x*others)
+					if d.always {
+						share = 1
+					}
+					if d.twice {
+						share *= 2
+					}
+					w = weight(vector)*x + measure*math.Exp(-eta*record)*share*(x-1/x)
+				}
+			}
+			weighs = append(weighs, w)
+		}
+		total := 0.
+		for _, w := range weighs {
+			total += w
+		}
+		left := uint64(1 << 60)
+		odds := make([]uint64, len(weighs))
+		for i, w := range weighs[1:] {
+			odds[i+1] = uint64(w / total * (1 << 60))
+			left -= odds[i+1]
+		}
+		odds[0] = left
+		var answer []uint64
+		for _, i := range sorted[s.Pick(1<<60, slices.Values(odds))] {
+			answer = append(answer, uint64(i))
+		}
+		return answer
+	}
+}
+
+func TestWrongSharpDrawsAreCaught(t *testing.T) {
+	f := func(d sharpDraft, least, most float64, weights []float64, quantiles []float64, pairs ...[2][]uint64) {
+		t.Helper()
+		c := Case{Epsilon: 1, Contributions: 1, Records: -1, Pairs: pairs, Answer: d.answer(quantiles, weights, 1)}
+		row, err := c.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v: loss %.4f of %v on %s", d, row.Worst, row.Epsilon, row.Data)
+		if row.Worst < least || row.Worst > most || most > 1.01 && row.OK {
+			t.Errorf("%+v: loss %v of %v, on %s", d, row.Worst, row.Epsilon, row.Data)
+		}
+	}
+	even, odd, median, two := []float64{1, 1, 1, 1}, []float64{3, 1, 1, 1}, []float64{0.5}, []float64{0.25, 0.5}
+	one := [2][]uint64{{24, 17, 10, 0}, {24, 18, 10, 0}}
+	f(sharpDraft{}, 0.999, 1.000001, even, median, one)
+	f(sharpDraft{}, 0.5, 1.000001, odd[:3], two, [2][]uint64{{0, 8, 7}, {0, 9, 7}}, [2][]uint64{{8, 25, 0}, {9, 25, 0}})
+	f(sharpDraft{always: true}, 1.1, 1.2, []float64{1, 1, 3}, two, [2][]uint64{{2, 0, 1}, {3, 0, 1}})
+	f(sharpDraft{hasty: true}, 1.3, 1.4, odd[:3], two, [2][]uint64{{8, 25, 0}, {9, 25, 0}})
+	f(sharpDraft{heavy: true}, 2, 2.5, odd[:3], two, [2][]uint64{{0, 8, 7}, {0, 9, 7}})
+	f(sharpDraft{twice: true}, 1.1, 1.3, even[:3], median, [2][]uint64{{13, 13, 1}, {13, 13, 2}})
+}

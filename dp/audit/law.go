@@ -269,6 +269,21 @@ func (e *enumerator) AcceptRatio(rate *exact.Rate, k exact.Uint128, grows bool, 
 	}) == 1
 }
 
+// AcceptSum implements [exact.Sampler].
+func (e *enumerator) AcceptSum(rate *exact.Rate, terms iter.Seq2[exact.Uint128, *big.Int], den *big.Int) bool {
+	return e.draw(func() []*big.Float {
+		one, p := float().SetInt64(1), float()
+		for k, num := range terms {
+			term := float().Mul(e.power(rate, k), float().SetInt(num))
+			p.Add(p, term.Quo(term, float().SetInt(den)))
+		}
+		if p.Cmp(one) > 0 {
+			p.Set(one)
+		}
+		return []*big.Float{one.Sub(one, p), p}
+	}) == 1
+}
+
 // Pick implements [exact.Sampler].
 func (e *enumerator) Pick(total uint64, weights iter.Seq[uint64]) int {
 	return e.draw(func() []*big.Float {

@@ -23,6 +23,7 @@ type formula struct {
 	edges         bool
 	joint         bool
 	buckets       bool
+	sharp         bool
 	priors        []recursive.Prior // by quantile, instead of weights
 }
 
@@ -378,43 +379,154 @@ func (f formula) inBuckets(cells []int64, a, b int, quantiles []*big.Rat, lo, hi
 	cut := func(z int) *big.Rat {
 		return new(big.Rat).SetInt64(int64(f.weights[min(z>>f.levels, len(f.weights)-1)]))
 	}
-	law, sum := Law{}, float()
-	var place func(vector []part, from int)
-	place = func(vector []part, from int) {
-		if len(vector) < len(quantiles) {
-			for i := from; i < len(parts); i++ {
-				place(append(slices.Clone(vector), parts[i]), i)
-			}
-			return
+	// By how many records a target is from the cuts of a part at least, or less than 0 if inside, in units of what one record changes that by.
+	away := func(j int, p part) *big.Rat {
+		target := new(big.Rat).Mul(upTo[j], new(big.Rat).SetInt64(n))
+		low, high := new(big.Rat).Sub(new(big.Rat).SetInt64(p.low), target), new(big.Rat).Sub(target, new(big.Rat).SetInt64(p.high))
+		most := new(big.Rat).Sub(one, upTo[j])
+		if most.Cmp(upTo[j]) < 0 {
+			most = upTo[j]
 		}
-		// By how many records the targets are inside at least, in units of what one record changes that by.
-		var inside *big.Rat
+		if low.Cmp(high) < 0 {
+			low = high
+		}
+		return low.Quo(low, most)
+	}
+	farthest := func(vector []part) *big.Rat {
+		most := away(0, vector[0])
 		for j, p := range vector {
-			target := new(big.Rat).Mul(upTo[j], new(big.Rat).SetInt64(n))
-			most := new(big.Rat).Sub(one, upTo[j])
-			if most.Cmp(upTo[j]) < 0 {
-				most = upTo[j]
+			if off := away(j, p); off.Cmp(most) > 0 {
+				most = off
 			}
-			for _, off := range []*big.Rat{new(big.Rat).Sub(target, new(big.Rat).SetInt64(p.low)), new(big.Rat).Sub(new(big.Rat).SetInt64(p.high), target)} {
-				if off.Quo(off, most); inside == nil || off.Cmp(inside) < 0 {
-					inside = off
+		}
+		return most
+	}
+	weight := func(vector []part) *big.Rat {
+		w := big.NewRat(1, 1)
+		for _, p := range vector {
+			all := new(big.Rat)
+			for _, z := range p.cuts {
+				all.Add(all, cut(z))
+			}
+			w.Mul(w, all)
+		}
+		return w
+	}
+	power := func(x *big.Rat) *big.Float { // e^(rate·x)
+		y := new(big.Rat).Mul(x, rate)
+		p := expNeg(new(big.Rat).Abs(y))
+		if y.Sign() > 0 {
+			p.Quo(float().SetInt64(1), p)
+		}
+		return p
+	}
+	limit := func(exponent int64) *big.Rat { // the least whole number of records with that exponent
+		x := new(big.Rat).Quo(big.NewRat(exponent, 1), rate)
+		return new(big.Rat).SetInt(new(big.Int).Neg(new(big.Int).Div(new(big.Int).Neg(x.Num()), x.Denom())))
+	}
+	least := func(x, y *big.Rat) *big.Rat {
+		if y.Cmp(x) < 0 {
+			return y
+		}
+		return x
+	}
+	floor := func(x *big.Rat) *big.Rat { return new(big.Rat).SetInt(new(big.Int).Div(x.Num(), x.Denom())) }
+	// sharp returns what the vector weighs if it is the one with all targets strictly inside: its own exponential and the bonus, over its weight.
+	sharp := func(indices []int) *big.Float {
+		var vector []part
+		for _, i := range indices {
+			vector = append(vector, parts[i])
+		}
+		if farthest(vector).Sign() >= 0 {
+			return nil
+		}
+		var next *big.Rat // the least score of a vector beside this
+		lightest, nearest := weight(vector), (*big.Rat)(nil)
+		for j, i := range indices {
+			for _, step := range []int{-1, 1} {
+				if i+step < 0 {
+					continue
+				}
+				beside := slices.Clone(vector)
+				for k := range indices {
+					if indices[k] == i && (k-j)*step >= 0 {
+						beside[k] = parts[i+step]
+					}
+				}
+				if s := score(beside); next == nil || s.Cmp(next) < 0 {
+					next = s
+				}
+				if w := weight(beside); w.Cmp(lightest) < 0 {
+					lightest = w
+				}
+				if off := farthest(beside); nearest == nil || off.Cmp(nearest) < 0 {
+					nearest = off
 				}
 			}
 		}
+		depth := least(new(big.Rat).Sub(next, one), limit(64))
+		if depth.Sign() <= 0 {
+			return nil
+		}
+		whole := big.NewInt(0) // the weight of all cuts, in units of a cut's
+		for z := a; z <= b; z++ {
+			whole.Add(whole, cut(z).Num())
+		}
+		most := new(big.Rat).Add(limit(int64(64+20+whole.BitLen()*len(vector))), one)
+		halves := func(off *big.Rat) *big.Rat {
+			x := floor(new(big.Rat).Add(off, off))
+			return least(x.Quo(x, big.NewRat(2, 1)), most)
+		}
+		others := float()
+		var add func(other []part)
+		add = func(other []part) {
+			if len(other) < len(vector) {
+				for _, p := range parts {
+					add(append(slices.Clone(other), p))
+				}
+				return
+			}
+			for j, p := range other {
+				if p.cuts[0] != vector[j].cuts[0] {
+					w := weight(other)
+					others.Add(others, float().Mul(float().SetRat(w.Quo(w, lightest)), power(new(big.Rat).Neg(halves(farthest(other))))))
+					return
+				}
+			}
+		}
+		add(nil)
+		others.Sub(others, power(new(big.Rat).Neg(halves(nearest))))
+		x := power(depth)
+		left := float().Sub(float().SetInt64(1), float().Mul(x, others))
+		if left.Sign() < 0 {
+			left = float()
+		}
+		bonus := float().Sub(x, float().Quo(float().SetInt64(1), x))
+		bonus.Mul(bonus, left).Mul(bonus, power(big.NewRat(-1, 1))).Mul(bonus, float().SetRat(lightest.Quo(lightest, weight(vector))))
+		return x.Add(x, bonus)
+	}
+	law, sum := Law{}, float()
+	var place func(indices []int, from int)
+	place = func(indices []int, from int) {
+		if len(indices) < len(quantiles) {
+			for i := from; i < len(parts); i++ {
+				place(append(slices.Clone(indices), i), i)
+			}
+			return
+		}
+		var vector []part
+		for _, i := range indices {
+			vector = append(vector, parts[i])
+		}
 		var p *big.Float
-		if depth := new(big.Int).Quo(inside.Num(), inside.Denom()); inside.Sign() > 0 && depth.Sign() > 0 { // such a vector has the score −depth
-			most := new(big.Int).Quo(new(big.Int).Mul(big.NewInt(64), rate.Denom()), rate.Num())
-			if exact := new(big.Int).Mul(most, rate.Num()); exact.Cmp(new(big.Int).Mul(big.NewInt(64), rate.Denom())) < 0 {
-				most.Add(most, big.NewInt(1))
-			}
-			if most.Cmp(depth) < 0 {
-				depth = most
-			}
-			p = expNeg(new(big.Rat).Mul(new(big.Rat).SetInt(depth), rate))
-			p.Quo(float().SetInt64(1), p)
-		} else {
-			s := score(vector)
-			p = expNeg(s.Mul(s, rate))
+		inside := farthest(vector)
+		if inside.Neg(inside); f.sharp {
+			p = sharp(indices)
+		} else if depth := least(floor(inside), limit(64)); depth.Sign() > 0 { // such a vector has the score −depth
+			p = power(depth)
+		}
+		if p == nil {
+			p = power(new(big.Rat).Neg(score(vector)))
 		}
 		// Each with all its cuts, of which it weighs as much as they do together.
 		var within func(zs []uint64, weight *big.Rat)
@@ -520,7 +632,7 @@ func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
 		if tree.arity == 0 {
 			tree.arity = len(nano) + 1
 		}
-		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions), arity: tree.arity, shares: tree.shares, joint: true, buckets: tree.buckets}
+		f := formula{levels: levels, weights: weights, epsilon: big.NewRat(epsilon, 1), contributions: int64(contributions), arity: tree.arity, shares: tree.shares, joint: true, buckets: tree.buckets, sharp: tree.sharp}
 		for _, q := range nano {
 			f.quantiles = append(f.quantiles, big.NewRat(q, recursive.Unit))
 		}
@@ -550,4 +662,14 @@ func TestJointDrawsHaveTheLawOfTheDefinition(t *testing.T) {
 	f(b, 2, []uint64{1, 1}, 5, 1, 3, u/3)
 	f(tree{buckets: true, arity: 2}, 0, []uint64{1, 1, 2}, 2, 1, 3, u/4, u/2)
 	f(tree{buckets: true, arity: 2}, 1, []uint64{1, 2}, 2, 2, 2, u/4, u/2)
+
+	sharp := tree{buckets: true, sharp: true}
+	f(sharp, 0, []uint64{1, 1, 1}, 1, 1, 7, u/2)
+	f(sharp, 0, []uint64{1, 1, 1}, 7, 1, 7, u/2)
+	f(sharp, 0, []uint64{1, 4, 1}, 6, 2, 5, u/10, u/2)
+	f(sharp, 0, []uint64{2, 1}, 40, 1, 7, u/4, u/2)
+	f(sharp, 0, []uint64{1, 2, 1}, 8, 1, 4, u/4, u/2, 3*u/4)
+	f(sharp, 1, []uint64{1, 1}, 9, 1, 4, u/4, 3*u/4)
+	f(sharp, 2, []uint64{1, 1}, 5, 1, 4, u/3)
+	f(tree{buckets: true, sharp: true, arity: 2}, 0, []uint64{1, 1, 2}, 9, 1, 4, u/4, u/2)
 }

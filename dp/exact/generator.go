@@ -33,6 +33,8 @@ type Sampler interface {
 	// AcceptRatio is true with probability num/den·exp(−rate·k), or with num/den·exp(rate·k) if grows is set, which is at most 1: it panics where it sees that it is not. num and den are
 	// positive, and are not changed.
 	AcceptRatio(rate *Rate, k Uint128, grows bool, num, den *big.Int) bool
+	// AcceptSum is true with probability Σ num/den·exp(−rate·k) over the terms k and num, or 1 if that is less. num and den are positive. Terms are the same whenever they are asked for, and are asked for as far as need be.
+	AcceptSum(rate *Rate, terms iter.Seq2[Uint128, *big.Int], den *big.Int) bool
 	// Repeat calls trial until it returns true. A trial that does not must leave nothing behind that changes the law of the next.
 	Repeat(trial func() bool)
 }
@@ -172,6 +174,33 @@ func ratioTimesExp(rate *Rate, k Uint128, grows bool, num, den *big.Int, width, 
 	}
 	from.Quo(from, below)
 	return from, to.Quo(to, above).Add(to, big.NewInt(1))
+}
+
+// AcceptSum implements [Sampler], by big integers.
+func (g *Generator) AcceptSum(rate *Rate, terms iter.Seq2[Uint128, *big.Int], den *big.Int) bool {
+	u, width := new(big.Int).SetUint64(g.src.bits(g.width)), g.width
+	for prec := g.start; ; prec *= 2 {
+		for width < prec {
+			u, width = g.extend(u), width+64
+		}
+		// 2^prec·den times the sum is at least lo, and at most hi once all terms are added.
+		full := new(big.Int).Lsh(den, prec)
+		lo, hi := new(big.Int), new(big.Int)
+		for k, num := range terms {
+			below, above := rate.expNeg(k, prec)
+			if lo.Add(lo, below.Mul(below, num)).Cmp(full) >= 0 {
+				return true
+			}
+			hi.Add(hi, above.Mul(above, num))
+		}
+		from := lo.Quo(lo.Lsh(lo, width), full)
+		if u.Cmp(from) < 0 {
+			return true // u+1 ≤ from
+		}
+		if to := hi.Quo(hi.Lsh(hi, width), full); u.Cmp(to) > 0 {
+			return false
+		}
+	}
 }
 
 // Pick implements [Sampler]. It asks for weights up to the one that it picks.

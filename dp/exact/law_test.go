@@ -713,6 +713,68 @@ func TestRatiosAreAcceptedWithTheirProbability(t *testing.T) {
 	t.Logf("%d decisions are right", answers)
 }
 
+func TestSumsAreAcceptedWithTheirProbability(t *testing.T) {
+	generators, s := scriptedGenerators()
+	type term struct {
+		k   uint64
+		num int64
+	}
+	answers := 0
+	for _, q := range []*big.Rat{big.NewRat(1, 7), big.NewRat(355, 113), new(big.Rat).SetFrac(big.NewInt(1), new(big.Int).Lsh(big.NewInt(1), 40))} {
+		r, err := NewRate(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, terms := range [][]term{nil, {{1, 3}}, {{0, 5}, {3, 1}}, {{1, 1}, {2, 2}, {70, 1 << 40}, {900, 1}}, {{250, 9}}} {
+			den := big.NewInt(1 << 41)
+			sum := floating(referenceBits)
+			for _, x := range terms {
+				power := referenceExpTo(new(big.Rat).Mul(q, new(big.Rat).SetInt(new(big.Int).SetUint64(x.k))), referenceBits)
+				sum.Add(sum, power.Mul(power, floating(referenceBits).SetInt64(x.num)))
+			}
+			sum.Quo(sum, floating(referenceBits).SetInt(den))
+			all := func(yield func(Uint128, *big.Int) bool) {
+				for _, x := range terms {
+					if !yield(From64(x.k), big.NewInt(x.num)) {
+						return
+					}
+				}
+			}
+			if sum.Sign() == 0 {
+				if New().AcceptSum(r, all, den) {
+					t.Errorf("rate %s: a sum of nothing is accepted", q.RatString())
+				}
+				continue
+			}
+			for by, g := range generators {
+				step := floating(referenceBits).SetMantExp(sum, -nearness)
+				for _, point := range []*big.Float{floating(referenceBits).Sub(sum, step), floating(referenceBits).Add(sum, step)} {
+					if point.Cmp(big.NewFloat(1)) >= 0 {
+						t.Fatalf("a sum of %.10g", sum)
+					}
+					s.play(g, point)
+					if got, want := g.AcceptSum(r, all, den), point.Cmp(sum) < 0; got != want {
+						t.Fatalf("%s: rate %s, terms %v: %t at %.40g, and the probability is %.40g", by, q.RatString(), terms, got, point, sum)
+					}
+					answers++
+				}
+			}
+			asked := 0
+			above := func(yield func(Uint128, *big.Int) bool) { // more than 1 with the first terms
+				for range 5 {
+					if asked++; !yield(Uint128{}, big.NewInt(1<<40+1)) {
+						return
+					}
+				}
+			}
+			if !New().AcceptSum(r, above, den) || asked != 2 {
+				t.Errorf("rate %s: a sum above 1 is refused, or %d of its terms are asked for", q.RatString(), asked)
+			}
+		}
+	}
+	t.Logf("%d decisions are right", answers)
+}
+
 func TestRatiosAboveOnePanic(t *testing.T) {
 	r, err := NewRate(big.NewRat(1, 1))
 	if err != nil {

@@ -31,9 +31,10 @@ type joint struct {
 	den   uint64
 	rate  *exact.Rate // of scores in units of 1/(2·den) records
 	whole bool        // cuts stand for their buckets, whose records may be divided in any way
-	// If buckets are drawn and those with the targets' ranks have them deep enough inside: these buckets, and by how many records their score is below 0.
+	// If buckets are drawn and those with the targets' ranks have them deep enough inside: these buckets, by how much their score is below 0, and what else they weigh if draws are sharp.
 	deep  []run
-	depth uint64
+	depth exact.Uint128 // in units of 1/(2·den)
+	bonus *bonus
 
 	proposal *proposal
 }
@@ -85,9 +86,10 @@ func (v *solver) newJoint(a, b uint64, js []int, lo, hi int64, level int, whole 
 
 // dig finds the buckets that have the ranks of all targets inside, and how many records at least would have to come or go for one not to have its target's: a whole number, of which one record changes as much as it does of a score (joint.md, lemma 7).
 func (g *joint) dig() {
-	g.depth = g.mostDeep()
+	depth := g.recordsOf(deepest)
 	g.tileBuckets(g.a, g.b)
 	upTo, i := uint64(0), 0
+	var at []int
 	for _, part := range g.parts[:len(g.parts)-1] {
 		upTo += part
 		rank := exact.Product(upTo, g.n)
@@ -95,25 +97,28 @@ func (g *joint) dig() {
 			i++
 		}
 		if i == len(g.blocks) || rank.Less(exact.Product(g.blocks[i].before, g.den)) {
-			g.deep, g.depth = nil, 0
+			g.deep = nil
 			return
 		}
 		x := g.blocks[i]
 		for _, off := range []exact.Uint128{rank.Sub(exact.Product(x.before, g.den)), exact.Product(x.before+x.records, g.den).Sub(rank)} {
-			if records, _ := off.QuoRem64(max(upTo, g.den-upTo)); records.Less(exact.From64(g.depth)) {
-				g.depth = records.Lo
+			if records, _ := off.QuoRem64(max(upTo, g.den-upTo)); records.Less(exact.From64(depth)) {
+				depth = records.Lo
 			}
 		}
-		g.deep = append(g.deep, run{x.start, x.end, x.before, x.records})
+		g.deep, at = append(g.deep, run{x.start, x.end, x.before, x.records}), append(at, i)
 	}
-	if g.depth == 0 {
+	if g.depth = exact.Product(2*g.den, depth); g.Sharp && g.Rho == 0 {
+		g.sharpen(at)
+	}
+	if g.depth.IsZero() {
 		g.deep = nil
 	}
 }
 
-// mostDeep returns the largest depth that counts: the least whole number of records whose exponent is at least deepest, or 2^62 if that is less. It is public, and computed without rounding.
-func (g *joint) mostDeep() uint64 {
-	most := new(big.Rat).SetInt64(deepest)
+// recordsOf returns the least whole number of records whose exponent is at least so much, or 2^62 if that is less. It is public, and computed without rounding.
+func (g *joint) recordsOf(exponent uint64) uint64 {
+	most := new(big.Rat).SetUint64(exponent)
 	most.Quo(most, g.rate.Rat())
 	most.Quo(most, new(big.Rat).SetInt(new(big.Int).SetUint64(2*g.den)))
 	whole, rest := new(big.Int).QuoRem(most.Num(), most.Denom(), new(big.Int))
@@ -155,7 +160,11 @@ func (g *joint) trial() (cuts []uint64, ok bool) {
 	slices.Sort(d.cuts) // those of one bucket
 	if d.deep {
 		num, den := p.ratio(&d)
-		return d.cuts, g.sampler.AcceptRatio(g.rate, exact.Product(2*g.den, g.depth), true, num, den)
+		if !d.bonus {
+			return d.cuts, g.sampler.AcceptRatio(g.rate, g.depth, true, num, den)
+		}
+		record := exact.From64(2 * g.den)
+		return d.cuts, g.sampler.AcceptRatio(g.rate, distance(g.depth, record), record.Less(g.depth), num, den) && g.acceptBonus()
 	}
 	if g.isDeep(d.cuts) { // which the proposal has apart
 		return nil, false

@@ -12,7 +12,7 @@ import (
 
 // randomJoint returns a problem of one node with few or many records, on any grid.
 func randomJoint(r *rand.Rand) *Problem {
-	p := &Problem{Levels: []uint{0, 1, 3, 40}[r.IntN(4)], Epsilon: 1 + r.Int64N([]int64{Unit / 100, Unit, 30 * Unit}[r.IntN(3)]), Contributions: 1 + r.Uint64N(3), Joint: true, Buckets: r.IntN(2) == 0}
+	p := &Problem{Levels: []uint{0, 1, 3, 40}[r.IntN(4)], Epsilon: 1 + r.Int64N([]int64{Unit / 100, Unit, 30 * Unit}[r.IntN(3)]), Contributions: 1 + r.Uint64N(3), Joint: true, Buckets: r.IntN(2) == 0, Sharp: r.IntN(2) == 0}
 	for b := range 1 + r.IntN(50) {
 		p.Weights = append(p.Weights, 1+r.Uint64N(1<<[]uint{1, 10, 40}[r.IntN(3)]))
 		if n := r.Uint64N(1 << r.IntN(12)); n > 0 {
@@ -537,8 +537,8 @@ func TestTargetsDeepInsideAreFound(t *testing.T) {
 			}
 		}
 		g := jointOf(p, exact.New())
-		if g.depth != want || len(g.deep) != len(quantiles) && want > 0 || g.deep != nil && want == 0 {
-			t.Errorf("ε %d, c %d, quantiles %v of %v: depth %d of %v, want %d", epsilon, contributions, quantiles, records, g.depth, g.deep, want)
+		if g.depth != exact.Product(2*g.den, want) || len(g.deep) != len(quantiles) && want > 0 || g.deep != nil && want == 0 {
+			t.Errorf("ε %d, c %d, quantiles %v of %v: depth %v of %v, want %d records", epsilon, contributions, quantiles, records, g.depth, g.deep, want)
 		}
 	}
 	median, third, quarter := []int64{Unit / 2}, []int64{Unit / 4, Unit / 2}, []int64{Unit / 4}

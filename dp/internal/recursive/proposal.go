@@ -48,7 +48,7 @@ type proposal struct {
 	heavy   bool    // a cut may gain more by the prior's weight elsewhere than it loses by the score, or no cut has a target's rank
 	layers  []layer // of each cut
 	cells   []cell
-	odds    []uint64      // of the cells, of the outside, and last, if there are such, of the buckets that have the targets deep inside
+	odds    []uint64      // of the cells, of the outside, and last, if there are such, of the buckets that have the targets deep inside, and of their bonus
 	far     exact.Uint128 // scores from here on are the outside's
 	total   wide
 }
@@ -107,6 +107,7 @@ type proposed struct {
 	cuts   []uint64
 	inside *cell // nil for the outside, and if deep
 	deep   bool
+	bonus  bool // the deep vector for what it weighs more
 	path   []place
 	odds   []uint64 // by which it was drawn
 	// The score of cuts in these runs with N in the cell is at least gaps less slack, in units of 1/(2·den).
@@ -249,11 +250,6 @@ func offOf(target, from, to uint64) float64 {
 		return float64(target - to)
 	}
 	return 0
-}
-
-// massOf returns the weight of a run's cuts.
-func (p *proposal) massOf(r *run) exact.Uint128 {
-	return p.weightBefore(r.end).Sub(p.weightBefore(r.start))
 }
 
 // float returns a mass in the unit of masses.
@@ -733,21 +729,30 @@ func (p *proposal) putOdds(reach float64) (outside, inside wide) {
 	for i := range p.cells {
 		inside = inside.plus(p.weightOf(&p.cells[i]))
 	}
-	deep := wide{}
-	if p.deep != nil {
-		deep = wideExp(p.eta * float64(p.depth))
-		for i := range p.deep {
-			deep = deep.times(wideOf(p.float(p.massOf(&p.deep[i]))))
+	weigh := func(runs []run, records float64) wide {
+		x := wideExp(p.eta * records)
+		for i := range runs {
+			x = x.times(wideOf(p.float(p.massOf(&runs[i]))))
+		}
+		return x
+	}
+	var deep []wide
+	if depth := p.above(p.depth, exact.Uint128{}) / 2; p.deep != nil {
+		if deep = append(deep, weigh(p.deep, depth)); p.bonus != nil {
+			deep = append(deep, weigh(p.bonus.path, depth-1))
 		}
 	}
-	p.total = inside.plus(outside).plus(deep)
+	p.total = inside.plus(outside)
+	for _, x := range deep {
+		p.total = p.total.plus(x)
+	}
 	p.odds = nil
 	for i := range p.cells {
 		p.odds = append(p.odds, oddsOf(p.weightOf(&p.cells[i]).over(p.total)))
 	}
 	p.odds = append(p.odds, oddsOf(outside.over(p.total)))
-	if p.deep != nil {
-		p.odds = append(p.odds, oddsOf(deep.over(p.total)))
+	for _, x := range deep {
+		p.odds = append(p.odds, oddsOf(x.over(p.total)))
 	}
 	return outside, inside
 }
@@ -765,9 +770,12 @@ func (p *proposal) draw() (d proposed, ok bool) {
 	d.odds = append(make([]uint64, 0, m+1), p.odds[i])
 	d.cuts = make([]uint64, m)
 	if i > len(p.cells) {
-		d.deep = true
+		path := p.joint.deep
+		if d.deep, d.bonus = true, i > len(p.cells)+1; d.bonus {
+			path = p.joint.bonus.path
+		}
 		for j, r := range p.joint.deep {
-			d.path = append(d.path, place{run: r})
+			d.path = append(d.path, place{run: path[j]})
 			d.cuts[j] = p.within(&block{start: r.start, end: r.end})
 		}
 		return d, true

@@ -36,6 +36,7 @@ type Problem struct {
 	Draws         int      // how many of the quantiles are drawn at most; the others are read from straight lines over the prior's weight between those. 0 means all
 	Joint         bool     // a node draws its quantiles together, with all of its share; then arity is at most MaxJoint+1, and there are no edges
 	Buckets       bool     // a node without children that draws jointly draws buckets, whose records may be divided in any way, and a cut within each: for where only an answer's bucket matters
+	Sharp         bool     // such a draw takes all that pure ε allows, unless the release is of Rho (docs/proofs/joint.md, lemma 8)
 	Priors        []Prior  // one for each quantile, instead of Weights for all of them; nil for none, as for Joint
 }
 
