@@ -65,19 +65,26 @@ func withSpikes(shares []uint64, rounds int) []uint64 {
 func (o Options) rounds(buckets int) int {
 	const least, most = 2, 4
 	for rounds := least; rounds < most; rounds++ {
-		bins := o.Estimator.bins
-		if bins == 0 {
-			bins = o.binsOf(rounds)
-		}
-		parts := 1 // at most 2³⁰
-		for range rounds {
-			parts *= bins
-		}
-		if parts >= 4*buckets {
+		if o.findsBuckets(rounds, buckets) {
 			return rounds
 		}
 	}
 	return most
+}
+
+// findsBuckets tells whether so many rounds divide the range into enough parts to find single buckets.
+func (o Options) findsBuckets(rounds, buckets int) bool {
+	bins := o.Estimator.bins
+	if bins == 0 {
+		bins = o.binsOf(rounds)
+	}
+	parts := 1
+	for range rounds {
+		if parts *= bins; parts >= 4*buckets {
+			return true
+		}
+	}
+	return false
 }
 
 // binsOf returns how many bins each of so many rounds has without a number of its own.

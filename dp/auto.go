@@ -20,6 +20,7 @@ type Prediction struct {
 	// Mean and Max are the mean over the quantiles, and the largest, of the rank errors in records: how far the ranks of an answer's bucket are from that of the quantile. They are
 	// geometric means, each error counting as one record more, over releases of all the rehearsed shapes.
 	Mean, Max float64
+	coarse    bool // whether records may crowd where it does not look
 }
 
 // badness is what estimators are ordered by.
@@ -29,10 +30,19 @@ func (p Prediction) badness() float64 {
 		mean, most = patience*mean, patience*most
 	}
 	product := (1 + mean) * (1 + most)
-	if p.Estimator.bins > 0 || p.Estimator.rounds > 0 || p.Estimator.draws > 0 {
+	if p.coarse {
 		product *= caution
 	}
 	return product
+}
+
+// coarse tells whether the estimator may not see which of so many buckets records are in, where it would with other parameters.
+func (o Options) coarse(buckets int) bool {
+	e := o.Estimator
+	if e.kind == adaptiveKind {
+		return e.rounds > 0 && !o.findsBuckets(e.rounds, buckets)
+	}
+	return e.bins > 0 || e.draws > 0
 }
 
 // Of each estimator at most so many releases of a shape are simulated, more of few quantiles, of which one release tells less, if that is quick, and at least two, in about so many steps.
@@ -44,9 +54,9 @@ const (
 )
 
 // candidates are what "auto" chooses from. A density is not among them: where records are as the prior says it looks better than it is where they are not.
-var candidates = []string{"joint:sharp", "joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:spikes"}
+var candidates = []string{"joint:sharp", "joint", "joint:draws=31", "joint:draws=19", "joint:draws=9", "recursive", "tree", "tree:height=2", "tree:bins=1024", "tree:smooth", "adaptive", "adaptive:rounds=2", "adaptive:bins=33,power=1.5", "adaptive:spikes"}
 
-// caution is by how much the product of errors of an estimator with bins, few rounds or few draws must be the smaller: records may crowd between what it looks at more than those of any shape. patience is by how much each error of joint draws must be, which take some ten times as long as others.
+// caution is by how much the product of errors of a coarse estimator must be the smaller: records may crowd between what it looks at more than those of any shape. patience is by how much each error of joint draws must be, which take some ten times as long as others.
 const (
 	caution  = 1.3
 	patience = 1.025
@@ -97,7 +107,10 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			continue
 		}
 		if e == (Estimator{kind: jointKind}) && len(all) > 0 {
-			continue // there are sharp draws, which are no worse
+			continue // there are sharp draws, which err less
+		}
+		if e.sharp && o.perNode(len(asked)) >= 1 {
+			continue // what rounding costs them is more than what they gain (joint.md)
 		}
 		o.Learn = nil
 		if e.rounds > 0 && e.rounds == o.rounds(g.Len()) {
@@ -122,7 +135,7 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 			}
 		}
 		n := float64(rehearsals) * float64(len(shapes))
-		all = append(all, Prediction{Estimator: e, Mean: math.Expm1(logMean / n), Max: math.Expm1(logMax / n)})
+		all = append(all, Prediction{Estimator: e, Mean: math.Expm1(logMean / n), Max: math.Expm1(logMax / n), coarse: o.coarse(g.Len())})
 	}
 	slices.SortStableFunc(all, func(a, b Prediction) int { return cmp.Compare(a.badness(), b.badness()) })
 	return all, nil
@@ -134,6 +147,11 @@ const mostJoint = 200
 // apart returns the exponent by which a joint draw weighs less that puts two of so many quantiles of so many records in one place. Cuts may gain the logarithm of the number of buckets by leaving their places for where
 // the prior weighs most: where that is more, they do so on some data, and draws take long.
 func (o Options) apart(quantiles int, records uint64) float64 {
+	return o.perNode(quantiles) / 2 * float64(records) / float64(o.Estimator.drawn(quantiles)+1)
+}
+
+// perNode returns the ε of a node that draws jointly, for each record of a unit.
+func (o Options) perNode(quantiles int) float64 {
 	quantiles = o.Estimator.drawn(quantiles)
 	arity, _ := o.Estimator.tree(quantiles)
 	levels := float64(recursive.Depth(quantiles, arity))
@@ -141,7 +159,7 @@ func (o Options) apart(quantiles int, records uint64) float64 {
 	if o.NanoRho > 0 {
 		epsilon = math.Sqrt(8 * float64(o.NanoRho) / epsilonUnit / levels)
 	}
-	return epsilon / 2 / float64(max(o.Contributions, 1)) * float64(records) / float64(quantiles+1)
+	return epsilon / float64(max(o.Contributions, 1))
 }
 
 // A shape is a data set that stands for many.

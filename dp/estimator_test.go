@@ -116,13 +116,14 @@ func TestCostsOfEstimators(t *testing.T) {
 	f("recursive:power=1", int64(math.Ceil(8e9*5/9)), 0.25, 0.5, 0.75)
 }
 
-// Sharp draws are of buckets and for a pure ε; "auto" tries them instead of others where they can be had.
+// Sharp draws are of buckets and for a pure ε; "auto" tries them instead of others where that is small.
 func TestSharpDrawsAreRefusedWhereThereAreNone(t *testing.T) {
 	g := linear(t, 0, 100, 64)
 	for _, x := range []struct {
 		estimator, want string
 		o               Options
 	}{
+		{"joint:sharp", "", Options{Epsilon: 9e8}},
 		{"joint:sharp", "", Options{Epsilon: 1e9}},
 		{"joint:sharp,arity=2", "", Options{Epsilon: 1e9, Neighbours: ReplaceOne, Contributions: 3, Confidence: 0.9}},
 		{"joint:sharp", "rho 1", Options{NanoRho: 1e9}},
@@ -146,7 +147,7 @@ func TestSharpDrawsAreRefusedWhereThereAreNone(t *testing.T) {
 		for _, p := range all {
 			joint[p.Estimator.String()] = true
 		}
-		if sharp := x.o.NanoRho == 0 && x.o.Representative == Lower; joint["joint:sharp"] != sharp || joint["joint"] == sharp {
+		if sharp := x.o.NanoRho == 0 && x.o.Representative == Lower && (x.o.Epsilon < 1e9 || x.o.Contributions > 1); joint["joint:sharp"] != sharp || joint["joint"] == sharp {
 			t.Errorf("%+v: auto compares %+v", x.o, all)
 		}
 	}

@@ -158,7 +158,7 @@ func (r *run) measure(ds []*dataset, c *cell) {
 }
 
 // moreOften is how many times as many repetitions there are where auto has seemed to err more than a peer: the best of many peers in one of many cells is so by chance too.
-const moreOften = 10
+const moreOften = 30
 
 // measureAgain lets auto and the peers that seemed to err less do it again.
 func (r *run) measureAgain(ds []*dataset, c *cell) {
