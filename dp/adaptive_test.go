@@ -110,7 +110,7 @@ func TestAdaptiveHistogramsSpendWhatOptionsSay(t *testing.T) {
 	f("adaptive:rounds=2,spikes", Options{Epsilon: 30e9, Confidence: 0.5, ConfidenceShare: 0.5}, "[scale 1/4 scale 1/8 scale 1/3 scale 1/15]")
 }
 
-// Auto rehearses adaptive histograms of two rounds, with and without spikes, only where they are not those without a number of rounds.
+// Auto rehearses adaptive histograms without parameters, with spikes and with 33 bins, and those of two rounds only where these are not those without a number of rounds.
 func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
 	f := func(records uint64, want int) {
 		t.Helper()
@@ -128,8 +128,8 @@ func TestAutoRehearsesAdaptiveHistogramsOnce(t *testing.T) {
 			t.Errorf("%d records: adaptive histograms are rehearsed %d times, want %d: %v", records, got, want, all)
 		}
 	}
-	f(1000, 3)
-	f(1<<30, 2)
+	f(1000, 4)
+	f(1<<30, 3)
 }
 
 // Intervals hold where records lie in few buckets, at the ends of the grid too, and where there are none.

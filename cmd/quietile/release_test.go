@@ -315,7 +315,7 @@ func TestExplainComparesEstimatorsWithoutTheFile(t *testing.T) {
 	if err := json.Unmarshal([]byte(succeed(t, "", append(args, "--format", "json")...)), &views); err != nil {
 		t.Fatal(err)
 	}
-	if len(views) != 8 || views[0].Estimator != "joint" || views[0].Mean <= 0 {
+	if len(views) != 9 || views[0].Estimator != "joint" || views[0].Mean <= 0 {
 		t.Errorf("%+v", views)
 	}
 	if got := succeed(t, "", args...); !strings.HasPrefix(got, "estimator") || strings.Count(got, "\n") != len(views)+1 {
