@@ -161,6 +161,8 @@ func jointCases() []Case {
 			[]uint64{24, 17, 10, 0}, []uint64{24, 18, 10, 0}), []uint64{13, 13, 1, 0}, []uint64{13, 13, 2, 0}), []uint64{20, 3, 25, 0}, []uint64{20, 3, 26, 0}),
 		pair(pair(treeCase("one cell a bucket, prior 3:1:1, next best moves", tree{joint: true, buckets: true, sharp: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{3, 1, 1}, -1),
 			[]uint64{0, 8, 7}, []uint64{0, 9, 7}), []uint64{8, 25, 0}, []uint64{9, 25, 0}),
+		pair(treeCase("one cell a bucket, prior 1:1:3, others weigh much", tree{joint: true, buckets: true, sharp: true, arity: 3}, 0, []int64{u / 4, u / 2}, 1, 1, []uint64{1, 1, 3}, -1),
+			[]uint64{2, 0, 1}, []uint64{3, 0, 1}),
 		pair(treeCase("one cell a bucket, next best moves", tree{joint: true, buckets: true, sharp: true, arity: 2}, 0, []int64{u / 2}, 1, 2, []uint64{1, 1, 1, 1}, -1),
 			[]uint64{48, 34, 20, 0}, []uint64{48, 36, 20, 0}),
 	}
