@@ -461,8 +461,8 @@ func TestTrialsSucceedSoonInFullBuckets(t *testing.T) {
 	for _, m := range []int{1, 9, 32} {
 		for _, epsilon := range []int64{Unit / 1000, Unit, 1000 * Unit} {
 			for _, counts := range [][]Count{nil, {{400, 1}}, {{400, 10}}, {{400, 1e9}}, {{10, 1e9}, {800, 1e9}}, {{10, 1 << 50}, {800, 1 << 50}}} {
-				for _, weight := range []uint64{1, 1 << 40} {
-					p := &Problem{Levels: 40, Weights: ones(1000), Counts: counts, Epsilon: epsilon, Contributions: 1, Joint: true, Buckets: true, Arity: m + 1}
+				for i, weight := range []uint64{1, 1 << 40, 1, 1 << 40} {
+					p := &Problem{Levels: 40, Weights: ones(1000), Counts: counts, Epsilon: epsilon, Contributions: 1, Joint: true, Buckets: true, Sharp: i > 1, Arity: m + 1}
 					p.Weights[600] = weight
 					for i := range int64(m) {
 						p.Quantiles = append(p.Quantiles, (i+1)*Unit/int64(m+1))
@@ -521,6 +521,7 @@ func TestHugeCountsAndEpsilonsAreDrawn(t *testing.T) {
 	}
 	for _, p := range problems {
 		p.Levels, p.Epsilon, p.Contributions, p.Joint, p.Buckets, p.Arity = 40, 1000*Unit, 2, true, true, MaxJoint+1
+		p.Sharp = r.IntN(2) == 0
 		if cuts := Solve(p, exact.New()); !slices.IsSorted(cuts) {
 			t.Errorf("%v: cuts %v", p.Counts, cuts)
 		}

@@ -18,23 +18,22 @@ type bonus struct {
 func (g *joint) sharpen(at []int) {
 	g.depth = exact.Uint128{}
 	unit := exact.From64(2 * g.den) // one record
-	lightest, least := g.deep, exact.Uint128{}
-	product := g.massOfAll(g.deep)
-	first := true
-	for _, next := range g.besides() {
+	lightest, product := g.deep, g.massOfAll(g.deep)
+	var least exact.Uint128
+	for i, next := range g.besides() { // there are some
 		cuts := make([]uint64, len(next))
 		for j, r := range next {
 			cuts[j] = r.start
 		}
 		score, _, _ := g.best(g.valued(cuts))
-		if first || score.Less(least) {
-			least, first = score, false
+		if i == 0 || score.Less(least) {
+			least = score
 		}
 		if mass := g.massOfAll(next); mass.Cmp(product) < 0 {
 			lightest, product = next, mass
 		}
 	}
-	if first || !unit.Less(least) {
+	if !unit.Less(least) {
 		return
 	}
 	g.depth = least.Sub(unit)
