@@ -122,8 +122,11 @@ func (o Options) Choose(g *sketch.Grid) ([]Prediction, error) {
 		if e.joint() { // which takes nearly all of what Work says
 			steps /= 16
 		}
-		rehearsals := min(max(steps/Work(o, g), 2), maxRehearsals)
-		rehearsals = max(rehearsals, min(quickSteps/Work(o, g), maxRehearsals*uint64(fewQuantiles/len(asked))))
+		plain := o
+		plain.Estimator.sharp = false // a bonus seldom takes nearly as long as it may
+		work := Work(plain, g)
+		rehearsals := min(max(steps/work, 2), maxRehearsals)
+		rehearsals = max(rehearsals, min(quickSteps/work, maxRehearsals*uint64(fewQuantiles/len(asked))))
 		logMean, logMax := 0.0, 0.0
 		for _, lots := range shapes {
 			for r := range rehearsals {

@@ -472,7 +472,7 @@ func (f formula) inBuckets(cells []int64, a, b int, quantiles []*big.Rat, lo, hi
 		for z := a; z <= b; z++ {
 			whole.Add(whole, cut(z).Num())
 		}
-		most := new(big.Rat).Add(limit(int64(64+20+whole.BitLen()*len(vector))), one)
+		most := new(big.Rat).Add(limit(int64(64+21+whole.BitLen()*len(vector)-lightest.Num().BitLen())), one)
 		halves := func(off *big.Rat) *big.Rat {
 			x := floor(new(big.Rat).Add(off, off))
 			return least(x.Quo(x, big.NewRat(2, 1)), most)

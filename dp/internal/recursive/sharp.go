@@ -93,10 +93,10 @@ func (g *joint) acceptBonus() bool {
 func (g *joint) others() iter.Seq2[exact.Uint128, *big.Int] {
 	return func(yield func(k exact.Uint128, num *big.Int) bool) {
 		g.tileBuckets(g.a, g.b)
-		// What is farther off counts as at this distance, so that there are not too many terms.
-		mass := g.massOf(&run{start: g.a, end: g.b + 1})
-		bits := uint64(mass.BitLen()*len(g.deep) + 20)
-		limit := 2 * (g.recordsOf(deepest+bits) + 1)
+		mass, lightest := g.massOf(&run{start: g.a, end: g.b + 1}), g.massOfAll(g.bonus.path)
+		// What is farther off counts as at this distance, where all of it weighs next to nothing, so that there are not too many terms.
+		bits := mass.BitLen()*len(g.deep) - lightest.BitLen() + 21
+		limit := 2 * (g.recordsOf(deepest+uint64(bits)) + 1)
 		walks, sums := make([]walk, len(g.deep)), make([]exact.Uint128, len(g.deep))
 		upTo := uint64(0)
 		for j, i := range g.bonus.at {
@@ -130,7 +130,7 @@ func (g *joint) others() iter.Seq2[exact.Uint128, *big.Int] {
 			all := product()
 			num := new(big.Int).Sub(all, last)
 			if first { // the next best
-				num.Sub(num, g.massOfAll(g.bonus.path))
+				num.Sub(num, lightest)
 				first = false
 			}
 			if num.Sign() > 0 && !yield(exact.Product(g.den, at).Sub(g.depth), num) || at == limit {
