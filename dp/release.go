@@ -471,7 +471,7 @@ func Work(o Options, g *sketch.Grid) uint64 {
 	if o.Estimator.joint() { // cells, layers and runs of a node's proposals; nodes are m/draws
 		work = uint64(recursive.Depth(int(max(m, 1)), arity))*buckets + uint64(1000*math.Pow(float64(draws), 1.5)*float64(m+draws))
 	}
-	if o.Estimator.sharp { // an eighth of the terms that a bonus may have, one for each half record up to where the rest weighs next to nothing: on all data that was tried fewer were computed, since their sum was large or all buckets were in it
+	if o.Estimator.sharp { // an eighth of the terms that a bonus may have, one for each half record up to where the rest weighs next to nothing: longer than the slowest took that was tried with nine and with 29 quantiles, since sums become large or have all buckets before
 		const term, exponent = 15, 85
 		far := float64(exponent+uint64(bits.Len64(buckets))*draws) / (2 * o.perNode(int(m)))
 		work += term * draws * uint64(min(float64(draws*buckets), far*float64(m/draws+1)))
